@@ -24,21 +24,24 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.rpc import error_details_pb2 as google_dot_rpc_dot_error__details__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ensemble/coordination/v1/coordination.proto\x12\x18\x65nsemble.coordination.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xdb\x01\n\rParticipation\x12\n\n\x02on\x18\x01 \x03(\t\x12,\n\x04join\x18\x02 \x01(\x0e\x32\x1e.ensemble.coordination.v1.Join\x12\r\n\x05\x65mits\x18\x03 \x01(\t\x12\x0f\n\x07refuses\x18\x04 \x01(\t\x12\x13\n\x0b\x63ompensates\x18\x05 \x01(\t\x12\r\n\x05pivot\x18\x06 \x01(\x08\x12\x0e\n\x06\x61\x62orts\x18\x07 \x01(\t\x12\x10\n\x08observes\x18\x08 \x03(\t\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\x88\x01\n\x05\x45vent\x12\x0e\n\x06starts\x18\x01 \x01(\t\x12\x32\n\x07outcome\x18\x02 \x01(\x0e\x32!.ensemble.coordination.v1.Outcome\x12\x0e\n\x06public\x18\x03 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration**\n\x04Join\x12\x14\n\x10JOIN_UNSPECIFIED\x10\x00\x12\x0c\n\x08JOIN_ALL\x10\x01*R\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMPLETED\x10\x01\x12\x17\n\x13OUTCOME_COMPENSATED\x10\x02:`\n\rparticipation\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x87\x03 \x01(\x0b\x32\'.ensemble.coordination.v1.Participation:0\n\x07saga_id\x12\x1d.google.protobuf.FieldOptions\x18\xb5\x87\x03 \x01(\x08:1\n\x08step_key\x12\x1d.google.protobuf.FieldOptions\x18\xb6\x87\x03 \x01(\x08:Q\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xb7\x87\x03 \x01(\x0b\x32\x1f.ensemble.coordination.v1.Eventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ensemble/coordination/v1/coordination.proto\x12\x18\x65nsemble.coordination.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/rpc/error_details.proto\"\xdb\x01\n\rParticipation\x12\n\n\x02on\x18\x01 \x03(\t\x12,\n\x04join\x18\x02 \x01(\x0e\x32\x1e.ensemble.coordination.v1.Join\x12\r\n\x05\x65mits\x18\x03 \x01(\t\x12\x0f\n\x07refuses\x18\x04 \x01(\t\x12\x13\n\x0b\x63ompensates\x18\x05 \x01(\t\x12\r\n\x05pivot\x18\x06 \x01(\x08\x12\x0e\n\x06\x61\x62orts\x18\x07 \x01(\t\x12\x10\n\x08observes\x18\x08 \x03(\t\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\x88\x01\n\x05\x45vent\x12\x0e\n\x06starts\x18\x01 \x01(\t\x12\x32\n\x07outcome\x18\x02 \x01(\x0e\x32!.ensemble.coordination.v1.Outcome\x12\x0e\n\x06public\x18\x03 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"1\n\x07Refusal\x12&\n\x07refusal\x18\x01 \x01(\x0b\x32\x15.google.rpc.ErrorInfo**\n\x04Join\x12\x14\n\x10JOIN_UNSPECIFIED\x10\x00\x12\x0c\n\x08JOIN_ALL\x10\x01*R\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMPLETED\x10\x01\x12\x17\n\x13OUTCOME_COMPENSATED\x10\x02:`\n\rparticipation\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x87\x03 \x01(\x0b\x32\'.ensemble.coordination.v1.Participation:0\n\x07saga_id\x12\x1d.google.protobuf.FieldOptions\x18\xb5\x87\x03 \x01(\x08:1\n\x08step_key\x12\x1d.google.protobuf.FieldOptions\x18\xb6\x87\x03 \x01(\x08:Q\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xb7\x87\x03 \x01(\x0b\x32\x1f.ensemble.coordination.v1.Eventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ensemble.coordination.v1.coordination_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOIN']._serialized_start=500
-  _globals['_JOIN']._serialized_end=542
-  _globals['_OUTCOME']._serialized_start=544
-  _globals['_OUTCOME']._serialized_end=626
-  _globals['_PARTICIPATION']._serialized_start=140
-  _globals['_PARTICIPATION']._serialized_end=359
-  _globals['_EVENT']._serialized_start=362
-  _globals['_EVENT']._serialized_end=498
+  _globals['_JOIN']._serialized_start=583
+  _globals['_JOIN']._serialized_end=625
+  _globals['_OUTCOME']._serialized_start=627
+  _globals['_OUTCOME']._serialized_end=709
+  _globals['_PARTICIPATION']._serialized_start=172
+  _globals['_PARTICIPATION']._serialized_end=391
+  _globals['_EVENT']._serialized_start=394
+  _globals['_EVENT']._serialized_end=530
+  _globals['_REFUSAL']._serialized_start=532
+  _globals['_REFUSAL']._serialized_end=581
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,106 @@
+"""The connection to the broker.
+
+Delivery contract: `publish` returns when the event is stored by the broker, once or (after a timeout) perhaps more
+than once; the broker's dedupe window swallows most repetitions, and the ledgers of the consumers all of them.
+When it raises Unpublished the event is in doubt: publish it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from eventbus.envelope import Envelope
+from eventbus.streams import provision_streams
+from mesh.backoff import Backoff
+
+log = logging.getLogger(__name__)
+
+# A publish in flight when the broker dies waits its whole timeout: keep it short, and try again.
+PUBLISH_TIMEOUT_S = 2.0
+RECONNECT_WAIT_S = 0.2
+PING_INTERVAL_S = 5
+
+
+class Unpublished(Exception):
+    """The broker did not say that it stored the event; publish it again."""
+
+
+class EventBus:
+    """One process's connection. It connects by itself, for as long as it takes, and again after every loss."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self.client = Client()
+        self.jetstream: JetStreamContext = self.client.jetstream(timeout=PUBLISH_TIMEOUT_S)
+        self._ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Connects and provisions the streams; returns once both are done. A side task of the process."""
+        await self.client.connect(
+            self._url,
+            name=self._name,
+            max_reconnect_attempts=-1,  # the default gives up after 60 and closes for good
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # typed int, slept as it is
+            connect_timeout=2,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            error_cb=_log_error,
+            disconnected_cb=_log_disconnected,
+            reconnected_cb=_log_reconnected,
+        )
+        for delay_s in Backoff(max_s=2.0).delays():
+            try:
+                await provision_streams(self.jetstream)
+                break
+            except (nats.errors.Error, TimeoutError) as error:
+                log.warning("the streams cannot be provisioned yet: %s", error or type(error).__name__)
+                await asyncio.sleep(delay_s)
+        self._ready.set()
+
+    async def ready(self) -> None:
+        """Returns once the streams exist."""
+        await self._ready.wait()
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Stores an event; raises Unpublished."""
+        await self.publish_raw(envelope.subject, envelope.body, envelope.headers())
+
+    async def publish_raw(self, subject: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Stores a message with these headers; raises Unpublished."""
+        if not self.client.is_connected:
+            raise Unpublished(f"{subject}: not connected to {self._url}")
+        try:
+            await self.jetstream.publish(subject, body, headers=dict(headers), timeout=PUBLISH_TIMEOUT_S)
+        except (nats.errors.Error, TimeoutError) as error:
+            # A forbidden publish looks like a timeout too; the server's reason stands in our log, by _log_error.
+            raise Unpublished(f"{subject}: {error or type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Ends the connection; what was published before is sent."""
+        # drain() raises while reconnecting, close() on a dead server: neither keeps a process from ending.
+        with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
+            async with asyncio.timeout(2.0):
+                if self.client.is_connected:
+                    await self.client.drain()
+                else:
+                    await self.client.close()
+
+
+async def _log_error(error: Exception) -> None:
+    log.warning("broker: %s", error or type(error).__name__)
+
+
+async def _log_disconnected() -> None:
+    log.warning("the connection to the broker is lost; reconnecting")
+
+
+async def _log_reconnected() -> None:
+    log.info("connected to the broker again")

@@ -1,0 +1,214 @@
+"""The delivery contract of a consumer.
+
+A handler is called at least once for every event that its service subscribes to, in no promised order. What becomes
+of the message depends on how the handler ends:
+- it returns: the message is acknowledged (after the handler committed, never before);
+- it raises Invalid or StepMismatch: trying again cannot help; dead letter at once, and the broker is told to stop;
+- it raises anything else, a technical fault: it comes again after a growing delay, and at the last delivery it is a
+  dead letter;
+- it dies before it can answer: the broker delivers again after the ack wait, and at the last delivery says so in an
+  advisory, on which any replica writes the dead letter.
+While a handler works the broker is told so, so that a slow one is not run twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
+
+from eventbus import dead_letters
+from eventbus.bus import EventBus, Unpublished
+from eventbus.dead_letters import DeadLetter
+from eventbus.envelope import CHOREOGRAPHED, REPLAY, header, parse_subject
+from eventbus.pull import Puller
+from eventbus.streams import EVENTS, provision_consumer, provision_streams
+from mesh import telemetry
+from mesh.backoff import Backoff
+from mesh.errors import Invalid, MeshError, StepMismatch
+
+log = logging.getLogger(__name__)
+
+RETRY = Backoff(first_s=0.2, max_s=20.0)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One delivery of an event."""
+
+    event: str
+    body: bytes
+    style: str
+    replay: str
+    sequence: int
+    deliveries: int
+
+    @property
+    def choreographed(self) -> bool:
+        """Whether it may trigger steps, and not only observers."""
+        return self.style == CHOREOGRAPHED
+
+
+class Consumer:
+    """The durable consumer of one service; replicas share it."""
+
+    def __init__(
+        self,
+        bus: EventBus,
+        service: str,
+        subjects: Sequence[str],
+        handle: Callable[[Delivery], Awaitable[None]],
+        *,
+        ack_wait_s: float,
+        deliveries_max: int,
+        events_max: int,
+    ) -> None:
+        self._bus = bus
+        self._service = service
+        self._subjects = subjects
+        self._handle = handle
+        self._ack_wait_s = ack_wait_s
+        self._deliveries_max = deliveries_max
+        self._events_max = events_max
+        self._reporters: dict[str, asyncio.TimerHandle] = {}
+        self._reports: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Consumes until it is cancelled."""
+        await self._bus.ready()
+        advisories = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{EVENTS}.{self._service}"
+        await self._bus.client.subscribe(advisories, queue=self._service, cb=self._exhausted)
+        puller = Puller(
+            self._bus.client,
+            EVENTS,
+            self._service,
+            room=self._events_max,
+            handle=self._deliver,
+            provision=self._provision,
+        )
+        await puller.run()
+
+    async def _provision(self) -> None:
+        await provision_streams(self._bus.jetstream)
+        await provision_consumer(
+            self._bus.jetstream,
+            self._service,
+            self._subjects,
+            ack_wait_s=self._ack_wait_s,
+            deliveries_max=self._deliveries_max,
+            pending_max=self._events_max * 4,
+        )
+
+    async def _deliver(self, message: Msg) -> None:
+        delivery = _delivery(message)
+        telemetry.enter_trace(header(message.headers, telemetry.TRACEPARENT))
+        try:
+            with self._working(message):
+                await self._handle(delivery)
+        except (Invalid, StepMismatch) as error:
+            await self._bury(message, delivery, error.reason, error.message)
+        except Exception as error:
+            await self._retry(message, delivery, error)
+        else:
+            await _answer(message.ack)
+
+    async def _retry(self, message: Msg, delivery: Delivery, error: Exception) -> None:
+        if delivery.deliveries >= self._deliveries_max:
+            reason = error.reason if isinstance(error, MeshError) and error.reason else type(error).__name__
+            await self._bury(message, delivery, reason, str(error))
+            return
+        delay_s = RETRY.bound_s(delivery.deliveries)
+        log.warning(
+            "%s: delivery %d failed, again in %.1f s", delivery.event, delivery.deliveries, delay_s, exc_info=error
+        )
+        await _answer(lambda: message.nak(delay=delay_s))
+
+    async def _bury(self, message: Msg, delivery: Delivery, reason: str, text: str) -> None:
+        letter = DeadLetter(
+            service=self._service,
+            event=delivery.event,
+            style=delivery.style,
+            body=message.data,
+            reason=reason,
+            message=text,
+            deliveries=delivery.deliveries,
+            sequence=delivery.sequence,
+            replay=delivery.replay,
+        )
+        try:
+            await dead_letters.publish(self._bus, letter)
+        except Unpublished as error:
+            # Not ended: the broker delivers it again, or reports it as exhausted.
+            log.warning("dead letter of %s cannot be stored yet: %s", delivery.event, error)
+            await _answer(lambda: message.nak(delay=RETRY.bound_s(1)))
+        else:
+            log.error("%s is a dead letter after %d deliveries: %s", delivery.event, delivery.deliveries, text)
+            await _answer(message.term)
+
+    async def _exhausted(self, advisory: Msg) -> None:
+        said = json.loads(advisory.data)
+        sequence, deliveries = int(said["stream_seq"]), int(said["deliveries"])
+        try:
+            raw = await self._bus.jetstream.get_msg(EVENTS, sequence)
+            await dead_letters.publish(self._bus, self._letter_of(raw, sequence, deliveries))
+        except (nats.errors.Error, TimeoutError, Unpublished) as error:
+            log.error("message %d was delivered too often and its dead letter is not stored: %s", sequence, error)
+
+    def _letter_of(self, raw: RawStreamMsg, sequence: int, deliveries: int) -> DeadLetter:
+        style, event = parse_subject(raw.subject or "..")
+        return DeadLetter(
+            service=self._service,
+            event=event,
+            style=style,
+            body=raw.data or b"",
+            reason="MAX_DELIVERIES",
+            message="no handler lived to answer it",
+            deliveries=deliveries,
+            sequence=sequence,
+            replay=header(raw.headers, REPLAY),
+        )
+
+    @contextlib.contextmanager
+    def _working(self, message: Msg) -> Iterator[None]:
+        """Tells the broker every third of the ack wait that the message is being worked on."""
+        reporter = asyncio.get_running_loop().call_later(self._ack_wait_s / 3, self._report, message)
+        self._reporters[message.reply] = reporter
+        try:
+            yield
+        finally:
+            self._reporters.pop(message.reply).cancel()
+
+    def _report(self, message: Msg) -> None:
+        task = asyncio.create_task(_answer(message.in_progress), name="in progress")
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+        again = asyncio.get_running_loop().call_later(self._ack_wait_s / 3, self._report, message)
+        self._reporters[message.reply] = again
+
+
+def _delivery(message: Msg) -> Delivery:
+    style, event = parse_subject(message.subject)
+    metadata = message.metadata
+    return Delivery(
+        event=event,
+        body=message.data,
+        style=style,
+        replay=header(message.headers, REPLAY),
+        sequence=metadata.sequence.stream,
+        deliveries=metadata.num_delivered,
+    )
+
+
+async def _answer(answer: Callable[[], Awaitable[None]]) -> None:
+    """Answers the broker, if it is there; if not, the message comes again and the ledger knows it."""
+    try:
+        await answer()
+    except nats.errors.Error as error:
+        log.debug("the broker was not answered: %s", error)

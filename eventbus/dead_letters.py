@@ -1,0 +1,61 @@
+"""Where messages go that nobody could handle: the stream DEAD_LETTERS, with the reason in the headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eventbus.bus import EventBus
+from eventbus.envelope import MESSAGE_ID, REPLAY
+
+REASON = "ensemble-reason"
+MESSAGE = "ensemble-message"
+DELIVERIES = "ensemble-deliveries"
+SEQUENCE = "ensemble-stream-sequence"
+STYLE = "ensemble-style"
+
+# Headers count towards the size of a message.
+MESSAGE_CHARACTERS_MAX = 1000
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that one service could not handle, and why."""
+
+    service: str
+    event: str
+    style: str
+    body: bytes
+    reason: str
+    message: str
+    deliveries: int
+    sequence: int  # in the EVENTS stream
+    replay: str
+
+    @property
+    def subject(self) -> str:
+        """Where it is kept."""
+        return f"dead.{self.service}.{self.event}"
+
+    def headers(self) -> dict[str, str]:
+        """What is said of it. Header values are one line of ASCII: NATS mangles all else."""
+        headers = {
+            MESSAGE_ID: f"dead:{self.service}:{self.sequence}",
+            REASON: _one_line(self.reason),
+            MESSAGE: _one_line(self.message),
+            DELIVERIES: str(self.deliveries),
+            SEQUENCE: str(self.sequence),
+            STYLE: self.style,
+        }
+        if self.replay:
+            headers[REPLAY] = self.replay
+        return headers
+
+
+async def publish(bus: EventBus, letter: DeadLetter) -> None:
+    """Stores a dead letter, once for each service and message; raises Unpublished."""
+    await bus.publish_raw(letter.subject, letter.body, letter.headers())
+
+
+def _one_line(text: str) -> str:
+    plain = " ".join(text.split()).encode("ascii", "backslashreplace").decode()
+    return plain[:MESSAGE_CHARACTERS_MAX]

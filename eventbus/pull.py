@@ -1,0 +1,130 @@
+"""The pull protocol of JetStream, as its newer clients speak it (NATS ADR-37, "Simplified JetStream API").
+
+nats-py's own `fetch(n)` waits for all n messages or its timeout once the first has come, so a lone event would wait
+for seconds; and a fetch that times out can leave a request behind that captures messages (nats.py #933). Here one
+request is open at a time, answered on a subject of its own; messages are handed on as they come; the broker's
+heartbeats tell a quiet stream from a dead one.
+
+At any moment: nothing is asked for (no room, or not connected), or one request is open. A request ends when all its
+messages came, when the broker says so (expired, consumer deleted, …), or when the heartbeats stop. Then the
+consumer may be gone, so it is provisioned again before the next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from eventbus.envelope import header
+
+log = logging.getLogger(__name__)
+
+EXPIRES_S = 30.0
+HEARTBEAT_S = 2.0
+_TICK_S = 0.5
+_ENDED_AS_PLANNED = {"404", "408"}  # nothing there; expired
+_HEARTBEAT = "100"
+
+
+class Puller:
+    """Pulls the messages of one durable consumer and runs `handle` for each, at most `room` at once."""
+
+    def __init__(
+        self,
+        client: Client,
+        stream: str,
+        durable: str,
+        *,
+        room: int,
+        handle: Callable[[Msg], Awaitable[None]],
+        provision: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._client = client
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._durable = durable
+        self._room = room
+        self._handle = handle
+        self._provision = provision
+        self._inbox = client.new_inbox()
+        self._request = 0
+        self._wanted = 0  # messages of the open request that have not come yet
+        self._heard = 0.0
+        self._lost = False
+        self._working: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Pulls until it is cancelled; handlers under way are then finished."""
+        subscription = await self._client.subscribe(f"{self._inbox}.*", cb=self._receive)
+        self._lost = True  # the consumer may not exist yet
+        try:
+            while True:
+                await self._step()
+                try:
+                    async with asyncio.timeout(_TICK_S):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+                self._wake.clear()
+        finally:
+            if self._client.is_connected:
+                await subscription.unsubscribe()
+            await asyncio.gather(*self._working, return_exceptions=True)
+
+    async def _step(self) -> None:
+        if self._wanted and time.monotonic() - self._heard > 2 * HEARTBEAT_S:
+            log.warning("%s: the broker is silent; asking again", self._durable)
+            self._wanted, self._lost = 0, True
+        if not self._client.is_connected:
+            return
+        try:
+            if self._lost:
+                await self._provision()
+                self._lost = False
+            free = self._room - len(self._working)
+            if not self._wanted and free >= max(1, self._room // 4):
+                await self._ask(free)
+        except (nats.errors.Error, TimeoutError) as error:
+            self._lost = True
+            log.warning("%s: cannot pull yet: %s", self._durable, error or type(error).__name__)
+
+    async def _ask(self, batch: int) -> None:
+        self._request += 1
+        self._wanted, self._heard = batch, time.monotonic()
+        request = {"batch": batch, "expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+        await self._client.publish(self._next, json.dumps(request).encode(), f"{self._inbox}.{self._request}")
+
+    async def _receive(self, message: Msg) -> None:
+        current = message.subject.endswith(f".{self._request}") or bool(message.reply)
+        if current:
+            self._heard = time.monotonic()
+        status = header(message.headers, "Status") if not message.reply else ""
+        if not status:
+            self._start(message)
+        elif status != _HEARTBEAT and current:
+            self._wanted = 0
+            self._lost = status not in _ENDED_AS_PLANNED
+            self._wake.set()
+
+    def _start(self, message: Msg) -> None:
+        self._wanted = max(0, self._wanted - 1)
+        task = asyncio.create_task(self._handle_one(message), name=f"{self._durable} handles {message.subject}")
+        self._working.add(task)
+        task.add_done_callback(self._finished)
+
+    async def _handle_one(self, message: Msg) -> None:
+        await self._handle(message)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s: delivering failed", self._durable, exc_info=error)
+        if not self._wanted:
+            self._wake.set()

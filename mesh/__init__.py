@@ -1,0 +1,18 @@
+"""What every process of the mesh shares. It knows no business and none of our other packages.
+
+registry     finds generated messages and services by their full names
+contract     reads the coordination options: who is triggered by what, and emits what
+identity     the saga id, step key and digest of a message
+projection   fills requests from events, and events from requests and responses, by field name
+validation   the rules of the contracts, on either transport
+errors       one error type, as google.rpc.Status with ErrorInfo
+database     transactions with group commit
+server       servicers as gRPC endpoints: health, reflection, deadlines, admission, graceful stop
+channel      connections to other services
+addresses    where the services and the broker of this mesh are
+backoff      growing, jittered delays
+changes      wakes those who wait for a change of one thing
+lifecycle    one process: its tasks, its signals, its end
+settings     what can be set from outside
+telemetry    structured logs and trace context
+"""

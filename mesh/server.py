@@ -1,0 +1,184 @@
+"""Servicers as gRPC endpoints.
+
+The generated `add_…_to_server` parses requests before any code of ours runs, and answers nonsense with UNKNOWN and
+the parser's own text. So methods are bound from the descriptor here: bytes in, bytes out, and one wrapper for all
+that every call needs (admission, trace, parsing, the contract's rules, typed errors, nothing of an exception's text).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from mesh import errors, registry, telemetry, validation
+from mesh.settings import MESSAGE_BYTES_MAX
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+# What answers a call: a parsed and valid request in; out a message, bytes that are one already, or a status.
+Answer: TypeAlias = "Message | bytes | status_pb2.Status"
+UnaryCall = Callable[[Message, Context], Awaitable[Answer]]
+StreamCall = Callable[[Message, Context], AsyncIterator[Message]]
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    (
+        "grpc.max_send_message_length",
+        MESSAGE_BYTES_MAX * 8,
+    ),  # pages and lists; a step's answer is held to the limit below
+    # Our clients ping every 10 s; the default limit of 5 min would answer them with GOAWAY too_many_pings.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # With the spread over round_robin this lets new replicas get their share of long-lived channels.
+    ("grpc.max_connection_age_ms", 10 * 60_000),
+    ("grpc.so_reuseport", 0),  # a second process on the same port is an error, not a silent half of the calls
+)
+
+# Told to callers that are turned away.
+RETRY_AFTER_S = 0.2
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One method and what answers it."""
+
+    method: MethodDescriptor
+    call: UnaryCall | StreamCall
+
+
+class Admission:
+    """Bounds the unary calls that are served at once. Watch streams do not count: they wait, they do not work."""
+
+    def __init__(self, calls_max: int) -> None:
+        self._free = calls_max
+
+    @contextlib.contextmanager
+    def admit(self) -> Any:
+        """A place for one call; raises Overloaded where there is none."""
+        if self._free <= 0:
+            raise errors.Overloaded("this process serves as many calls as it can; try again", RETRY_AFTER_S)
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
+class Server:
+    """A gRPC server with health and reflection. It is SERVING between `start` and `stop`."""
+
+    def __init__(self, listen: str, *, calls_max: int, drain_s: float) -> None:
+        self._server = grpc.aio.server(options=OPTIONS)
+        self._listen = listen
+        self._drain_s = drain_s
+        self._admission = Admission(calls_max)
+        self._health = health.aio.HealthServicer()
+        self._services: list[str] = []
+        self.address = ""
+
+    def add(self, service: ServiceDescriptor, bindings: list[Binding]) -> None:
+        """Serves a service. Methods without a binding answer UNIMPLEMENTED."""
+        handlers = {binding.method.name: self._handler(service, binding) for binding in bindings}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+        self._services.append(service.full_name)
+
+    async def start(self) -> None:
+        """Binds the port and serves; raises OSError where the port is taken."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        try:
+            port = self._server.add_insecure_port(self._listen)
+        except RuntimeError:
+            raise OSError(f"cannot listen on {self._listen}: the port is taken; free it, or choose another") from None
+        host = self._listen.rpartition(":")[0]
+        self.address = f"{host}:{port}"
+        await self._server.start()
+        for name in ("", *self._services):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Says NOT_SERVING, refuses new calls, lets those under way finish for a while, then ends."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._drain_s)
+
+    def _handler(self, service: ServiceDescriptor, binding: Binding) -> Any:
+        domain = service.full_name.rpartition(".")[0]
+        if binding.method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(_streaming(binding, domain))
+        return grpc.unary_unary_rpc_method_handler(_unary(binding, domain, self._admission))
+
+
+def _unary(binding: Binding, domain: str, admission: Admission) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    request_class = registry.message_class(binding.method.input_type.full_name)
+
+    async def serve(data: bytes, context: Context) -> bytes:
+        try:
+            with admission.admit():
+                request = _receive(request_class, data, context)
+                answer = await binding.call(request, context)  # type: ignore[misc]  # a unary binding, by its descriptor
+                if isinstance(answer, bytes):
+                    return answer
+                if isinstance(answer, Message) and not isinstance(answer, status_pb2.Status):
+                    return answer.SerializeToString()
+                status = answer
+        except Exception as error:
+            status = status_for(error, domain, binding.method.full_name)
+        await _abort(context, status)
+        raise AssertionError("abort returns never")
+
+    return serve
+
+
+def _streaming(binding: Binding, domain: str) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
+    request_class = registry.message_class(binding.method.input_type.full_name)
+
+    async def serve(data: bytes, context: Context) -> AsyncIterator[bytes]:
+        try:
+            request = _receive(request_class, data, context)
+            async for message in binding.call(request, context):  # type: ignore[union-attr]
+                yield message.SerializeToString()
+            return
+        except Exception as error:
+            status = status_for(error, domain, binding.method.full_name)
+        await _abort(context, status)
+
+    return serve
+
+
+def _receive(request_class: type[Message], data: bytes, context: Context) -> Message:
+    metadata = dict(context.invocation_metadata() or ())
+    telemetry.enter_trace(str(metadata.get(telemetry.TRACEPARENT, "")))
+    request = validation.parse(request_class, data)
+    validation.validate(request)
+    return request
+
+
+async def _abort(context: Context, status: status_pb2.Status) -> None:
+    await context.abort(errors.grpc_code(status), status.message, errors.trailing_metadata(status))
+
+
+def status_for(error: Exception, domain: str, method: str) -> status_pb2.Status:
+    """What a caller is told of an error: all of ours, nothing of anybody else's."""
+    if isinstance(error, errors.MeshError):
+        return error.status(domain)
+    log.exception("%s failed", method, exc_info=error)
+    hidden = errors.MeshError("internal error; the log of the service says more", reason="INTERNAL")
+    return hidden.status(domain)
+
+
+def bind(servicer: object, service: ServiceDescriptor) -> list[Binding]:
+    """Bindings for a servicer whose methods are all ordinary grpc.aio handlers."""
+    return [Binding(method, getattr(servicer, method.name)) for method in service.methods]

@@ -1,0 +1,44 @@
+"""What can be set from outside: environment variables ENSEMBLE_*, e.g. ENSEMBLE_DATA or ENSEMBLE_NATS_URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# A step has to fit both transports. NATS takes messages of 1 MiB unless told otherwise, and an event can carry a
+# request and a response: half of it each.
+MESSAGE_BYTES_MAX = 512 * 1024
+
+
+class Settings(BaseSettings):
+    """The settings of every process of a mesh. Units stand last in the names."""
+
+    model_config = SettingsConfigDict(env_prefix="ENSEMBLE_")
+
+    data: Path = Field(Path(".ensemble"), description="folder of the mesh's databases, logs and addresses")
+    contracts: str = Field("shop", description="generated packages whose services make up the mesh, by comma")
+    nats_url: str = Field("", description="a broker elsewhere; empty: the one that `ensemble up` started")
+    addresses: dict[str, str] = Field(
+        {}, description='services elsewhere, as JSON: {"inventory": "dns:///inventory:50051"}'
+    )
+    listen: str = Field("127.0.0.1:0", description="where this process serves gRPC")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    call_timeout_s: float = Field(
+        10.0, gt=0, description="how long one call of a step may take, where its contract is silent"
+    )
+    drain_s: float = Field(5.0, ge=0, description="how long a process that was told to stop lets its calls finish")
+    calls_max: int = Field(1024, gt=0, description="unary calls that one process serves at once; more are refused")
+    events_max: int = Field(256, gt=0, description="events that one service handles at once")
+    ack_wait_s: float = Field(10.0, gt=0.5, description="when the broker delivers an event again that nobody answered")
+    deliveries_max: int = Field(12, gt=0, description="how often an event is delivered before it is a dead letter")
+    stalled_after_s: float = Field(15.0, gt=0, description="no progress for so long, and a case is started again")
+    heals_max: int = Field(5, ge=0, description="how often a stalled case is started again before it is only reported")
+    sagas_max: int = Field(1024, gt=0, description="sagas that the orchestrator runs at once; more are refused")
+
+    @property
+    def contract_packages(self) -> tuple[str, ...]:
+        """The generated packages of the mesh's services."""
+        return tuple(name.strip() for name in self.contracts.split(",") if name.strip())

@@ -1,0 +1,12 @@
+"""The durable orchestrator.
+
+saga          what a workflow is given: a gRPC channel whose calls are steps
+workflow      plain `async def`s, by the name of their process; `workflows/` has ours
+journal       what is known of a saga, keyed by what a step is, not by its position
+participants  calls a participant until its answer is definite
+no_go         the way back, as the contract says
+engine        runs sagas, and runs them on after a restart
+store         the journal's tables; written behind, but for a saga's start
+tracker       writes what choreographed sagas do into the same tables
+api           ensemble.orchestrator.v1
+"""

@@ -1,0 +1,87 @@
+"""Runs the orchestrator: `python -m orchestrator`. Settings come from ENSEMBLE_* (mesh.settings)."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+from ensemble.orchestrator.v1 import orchestrator_pb2
+from eventbus.bus import EventBus
+from eventbus.consumer import Consumer
+from mesh import lifecycle, telemetry
+from mesh.addresses import Addresses
+from mesh.changes import Changes
+from mesh.contract import Contract
+from mesh.database import Database
+from mesh.lifecycle import Lifecycle
+from mesh.server import Server, bind
+from mesh.settings import Settings
+from orchestrator import store, tracker
+from orchestrator.api import OrchestratorService
+from orchestrator.engine import Engine
+from orchestrator.participants import Participants
+from orchestrator.tracker import Tracker
+from orchestrator.workflow import registered
+
+log = logging.getLogger(__name__)
+
+NAME = "orchestrator"
+TRACKER = "tracker"
+
+
+async def host(settings: Settings, life: Lifecycle) -> None:
+    """Serves the orchestrator until the process is asked to stop."""
+    database = Database(settings.data / "databases" / f"{NAME}.db", store.METADATA)
+    addresses = Addresses(settings)
+    contract = Contract.of_packages(*settings.contract_packages)
+    changes = Changes()
+    bus = EventBus(addresses.nats_url(), NAME)
+    participants = Participants(addresses, settings.call_timeout_s)
+    engine = Engine(contract, registered(), participants, database, changes, sagas_max=settings.sagas_max)
+    service = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"]
+    server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
+    server.add(service, bind(OrchestratorService(engine, database, changes, bus), service))
+    consumer = Consumer(
+        bus,
+        TRACKER,
+        tracker.SUBJECTS,
+        Tracker(contract, database, changes).handle,
+        ack_wait_s=settings.ack_wait_s,
+        deliveries_max=settings.deliveries_max,
+        events_max=settings.events_max,
+    )
+    life.spawn("database", database.watch())
+    life.spawn("journal", engine.write_for_ever())
+    life.spawn("broker", bus.run())
+    life.spawn("tracker", consumer.run())
+    if count := await engine.recover():
+        log.info("%d sagas go on", count)
+    await server.start()
+    log.info("%s serves on %s", NAME, server.address)
+    try:
+        await life.stopped()
+        log.info("%s stops", NAME)
+    finally:
+        await server.stop()
+        await engine.close()
+        await engine.flushed()
+        await life.end_tasks()
+        await participants.close()
+        await bus.close()
+        await database.close()
+
+
+def main() -> None:
+    """The command line."""
+    settings = Settings()
+    telemetry.configure_logging(NAME, settings.log_level)
+    importlib.import_module("orchestrator.workflows")  # registers them
+
+    async def run(life: Lifecycle) -> None:
+        await host(settings, life)
+
+    lifecycle.run(run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""ensemble.orchestrator.v1: the engine and the tracker's tables, as a gRPC service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import uuid_utils
+from google.protobuf import any_pb2
+
+from ensemble.orchestrator.v1 import orchestrator_pb2 as api
+from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceServicer
+from eventbus.bus import EventBus, Unpublished
+from eventbus.envelope import CHOREOGRAPHED, Envelope
+from mesh.changes import Changes
+from mesh.database import Database
+from mesh.errors import OutOfOrder, Unavailable
+from mesh.paging import Cursor, page_size, parse_token
+from orchestrator import store
+from orchestrator.engine import Engine
+from orchestrator.journal import Journal, SagaStatus
+
+HAND_OVER = "ensemble.orchestrator.v1.OrchestratorService.HandOver"
+
+
+class OrchestratorService(OrchestratorServiceServicer):
+    """See ensemble/orchestrator/v1/orchestrator.proto."""
+
+    def __init__(self, engine: Engine, database: Database, changes: Changes, bus: EventBus) -> None:
+        self._engine = engine
+        self._database = database
+        self._changes = changes
+        self._bus = bus
+
+    async def StartSaga(self, request: api.StartSagaRequest, context: Any) -> api.StartSagaResponse:
+        """Starts, durably."""
+        journal = await self._engine.start(request.process, request.input)
+        return api.StartSagaResponse(saga=journal.to_proto())
+
+    async def RunSaga(self, request: api.RunSagaRequest, context: Any) -> api.RunSagaResponse:
+        """Starts, and waits for the end."""
+        started = await self._engine.start(request.process, request.input)
+        journal = started
+        async for journal in self._states(started.saga_id):
+            if journal.status == SagaStatus.SAGA_STATUS_STALLED:
+                raise _Stalled(f"saga {journal.saga_id} is stalled: {journal.stalled_reason}; {journal.stalled_help}")
+        saga = journal.to_proto()
+        response = api.RunSagaResponse(saga=saga)
+        if journal.result:
+            response.result.CopyFrom(any_pb2.Any.FromString(journal.result))
+        if journal.refusal:
+            response.refusal.CopyFrom(saga.refusal)
+        return response
+
+    async def GetSaga(self, request: api.GetSagaRequest, context: Any) -> api.GetSagaResponse:
+        """Reads one saga."""
+        return api.GetSagaResponse(saga=(await self._engine.get(request.saga_id)).to_proto())
+
+    async def ListSagas(self, request: api.ListSagasRequest, context: Any) -> api.ListSagasResponse:
+        """Reads a page of sagas, as they are once all that the engine knows is written."""
+        size = page_size(request.page_size)
+        after = parse_token(request.page_token)
+        await self._engine.flushed()
+        journals = await self._database.run(
+            lambda tx: store.page(
+                tx,
+                status=request.status,
+                process=request.process,
+                style=request.style,
+                after=after,
+                limit=size + 1,
+            )
+        )
+        response = api.ListSagasResponse(sagas=[journal.to_proto(with_steps=False) for journal in journals[:size]])
+        if len(journals) > size:
+            last = journals[size - 1]
+            response.next_page_token = Cursor(last.started_us, last.saga_id).token()
+        return response
+
+    async def WatchSaga(self, request: api.WatchSagaRequest, context: Any) -> AsyncIterator[api.WatchSagaResponse]:
+        """Reads one saga whenever it changes."""
+        async for journal in self._states(request.saga_id):
+            yield api.WatchSagaResponse(saga=journal.to_proto())
+
+    async def CancelSaga(self, request: api.CancelSagaRequest, context: Any) -> api.CancelSagaResponse:
+        """Asks for the no-go side."""
+        return api.CancelSagaResponse(saga=(await self._engine.cancel(request.saga_id)).to_proto())
+
+    async def RetrySaga(self, request: api.RetrySagaRequest, context: Any) -> api.RetrySagaResponse:
+        """Sets a stalled saga going again."""
+        return api.RetrySagaResponse(saga=(await self._engine.retry(request.saga_id)).to_proto())
+
+    async def HandOver(self, request: api.HandOverRequest, context: Any) -> api.HandOverResponse:
+        """Publishes the starting event, then lets go. In that order: a saga that nobody drives would be worse."""
+        journal = await self._engine.get(request.saga_id)
+        if not journal.ended:
+            await self._publish_start(journal)
+        return api.HandOverResponse(saga=(await self._engine.let_go(request.saga_id)).to_proto())
+
+    async def Adopt(self, request: api.AdoptRequest, context: Any) -> api.AdoptResponse:
+        """Drives a choreographed saga from now on."""
+        return api.AdoptResponse(saga=(await self._engine.adopt(request.saga_id)).to_proto())
+
+    async def _states(self, saga_id: str) -> AsyncIterator[Journal]:
+        """The saga as it stands, then after every change, until it has ended. Reads memory, or the tables once."""
+        with self._changes.watch(saga_id) as changed:
+            while True:
+                changed.clear()
+                journal = await self._engine.get(saga_id)
+                yield journal
+                if journal.ended:
+                    return
+                await changed.wait()
+
+    async def _publish_start(self, journal: Journal) -> None:
+        event = self._engine.starting_event(journal)
+        envelope = Envelope(
+            event=event.DESCRIPTOR.full_name,
+            body=event.SerializeToString(),
+            saga_id=journal.saga_id,
+            method=HAND_OVER,
+            step_key="",
+            style=CHOREOGRAPHED,
+            replay=str(uuid_utils.uuid7()),
+            source="orchestrator",
+        )
+        try:
+            await self._bus.publish(envelope)
+        except Unpublished as error:
+            raise Unavailable(f"not handed over, the broker is away; try again ({error})") from None
+
+
+class _Stalled(OutOfOrder):
+    """The saga that was to be run to its end needs a person."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="SAGA_STALLED")

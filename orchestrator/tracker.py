@@ -1,0 +1,93 @@
+"""Writes what choreographed sagas do into the tables of the orchestrated ones, so that a choreography can be seen.
+
+A durable consumer of all events. It may lag, die and start again: every write is an upsert of what an event says, so
+that events may come twice and in any order, and the rows are the same in the end. Sagas that the engine drives are
+its own to write about.
+
+A step is seen by the event that it emits. A step that emits nothing (RecordOrder) cannot be seen from here.
+"""
+
+from __future__ import annotations
+
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from sqlalchemy import Connection
+
+from ensemble.coordination.v1 import coordination_pb2
+from eventbus.consumer import Delivery
+from mesh import identity, telemetry, validation
+from mesh.changes import Changes
+from mesh.contract import Contract, EventType, Method
+from mesh.database import Database
+from orchestrator import store
+from orchestrator.journal import Journal, SagaStatus, StepEntry, StepStatus, Style, now_us
+
+SUBJECTS = ("events.>",)
+
+_ENDS = {
+    coordination_pb2.OUTCOME_COMPLETED: SagaStatus.SAGA_STATUS_COMPLETED,
+    coordination_pb2.OUTCOME_COMPENSATED: SagaStatus.SAGA_STATUS_COMPENSATED,
+}
+
+
+class Tracker:
+    """Follows the choreographed sagas of one mesh."""
+
+    def __init__(self, contract: Contract, database: Database, changes: Changes) -> None:
+        self._contract = contract
+        self._database = database
+        self._changes = changes
+
+    async def handle(self, delivery: Delivery) -> None:
+        """Writes down what one event says. Events of no contract, and of orchestrated steps, say nothing here."""
+        event_type = self._contract.events.get(delivery.event)
+        if event_type is None or not delivery.choreographed:
+            return
+        event = validation.parse(event_type.message_class, delivery.body)
+        saga_id = identity.saga_id(event)
+        telemetry.current_saga.set(saga_id)
+        await self._database.run(lambda tx: self._write(tx, saga_id, event_type, event))
+        self._changes.changed(saga_id)
+
+    def _write(self, tx: Connection, saga_id: str, event_type: EventType, event: Message) -> None:
+        source = next(iter(self._contract.sources_of(event_type.full_name)), None)
+        journal = store.load(tx, saga_id) or Journal(saga_id, "", Style.STYLE_CHOREOGRAPHED, b"")
+        if journal.style != Style.STYLE_CHOREOGRAPHED:
+            return
+        if event_type.starts:
+            packed = any_pb2.Any()
+            packed.Pack(event)
+            journal.input, journal.process = packed.SerializeToString(), event_type.starts
+        elif source is not None and (process := self._contract.process_of(source)) is not None:
+            journal.process = process.name
+        if source is not None:
+            store.put_step(tx, saga_id, self._step(journal, source, event_type, event))
+            self._decide(journal, source, event_type, event)
+        journal.updated_us = now_us()
+        store.put_saga(tx, journal)
+
+    def _step(self, journal: Journal, source: Method, event_type: EventType, event: Message) -> StepEntry:
+        # The first sight of a step is kept: replays must not make it look as if it was done later.
+        step = journal.steps.get((source.full_name, "")) or StepEntry(source.full_name, "", ended_us=now_us())
+        refused = event_type.full_name == source.refuses
+        step.status = StepStatus.STEP_STATUS_REFUSED if refused else StepStatus.STEP_STATUS_DONE
+        step.attempts = 1
+        step.last_error = _refusal(event).reason if refused else ""
+        return step
+
+    def _decide(self, journal: Journal, source: Method, event_type: EventType, event: Message) -> None:
+        if event_type.full_name == source.refuses and not source.aborts and not journal.refusal:
+            journal.refusal = _refusal(event).SerializeToString()
+        if journal.ended:
+            return
+        if event_type.outcome in _ENDS:
+            journal.status = _ENDS[event_type.outcome]
+            journal.ended_us = now_us()
+        elif source.aborts and event_type.full_name == source.emits:
+            journal.status = SagaStatus.SAGA_STATUS_COMPENSATING
+
+
+def _refusal(event: Message) -> error_details_pb2.ErrorInfo:
+    found = getattr(event, "refusal", None)
+    return found if isinstance(found, error_details_pb2.ErrorInfo) else error_details_pb2.ErrorInfo()

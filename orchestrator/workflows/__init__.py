@@ -1,0 +1,5 @@
+"""Our workflows. A new one is imported here, which registers it."""
+
+from orchestrator.workflows import fulfil_order
+
+__all__ = ["fulfil_order"]

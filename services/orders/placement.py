@@ -1,0 +1,175 @@
+"""Takes orders, starts their sagas in the style asked for, and looks after those that do not get on.
+
+PlaceOrder is no step of the ledger: one transaction writes the order and the style asked for, then the saga is
+started (which is idempotent), another writes the style taken. What may happen in between, and what follows:
+- the process dies before the first commit: nothing happened, and the client does not hold an answer;
+- it dies after it: the row has no style taken, and the order is started again after the restart;
+- the start is in doubt (a timeout): HYBRID goes on by choreography. Should the orchestrator have taken it as well,
+  both drive the same steps, and the ledgers let each through once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import grpc
+import grpc.aio
+import sqlalchemy as sql
+import uuid_utils
+from sqlalchemy import Connection
+
+from ensemble.orchestrator.v1.orchestrator_pb2 import StartSagaRequest
+from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from eventbus.bus import Unpublished
+from eventbus.envelope import CHOREOGRAPHED, Envelope
+from mesh import identity
+from mesh.addresses import UnknownAddress
+from mesh.errors import AlreadyExists, MeshError, Overloaded, Unavailable, retry_delay_s, status_of
+from services.orders import tables
+from services.participant import Surroundings
+from shop.orders.v1.events_pb2 import OrderPlaced
+from shop.orders.v1.order_pb2 import Order
+from shop.orders.v1.orders_pb2 import Coordination, OrderState, PlaceOrderRequest, PlaceOrderResponse
+
+log = logging.getLogger(__name__)
+
+PROCESS = "fulfil-order"
+PLACE_ORDER = "shop.orders.v1.OrdersService.PlaceOrder"
+
+# HYBRID must be under way within a second, so the orchestrator has less than that to answer.
+HYBRID_START_S = 0.7
+START_S = 5.0
+
+LOOK_EVERY_S = 1.0
+# Younger orders are being started by the call that placed them.
+UNSTARTED_AFTER_S = 5.0
+AT_ONCE_MAX = 100
+
+ORCHESTRATED = Coordination.COORDINATION_ORCHESTRATED
+BY_EVENTS = Coordination.COORDINATION_CHOREOGRAPHED
+HYBRID = Coordination.COORDINATION_HYBRID
+
+
+class Placement:
+    """Starts the sagas of orders."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._database = surroundings.database
+        self._bus = surroundings.bus
+        self._settings = surroundings.settings
+        self._surroundings = surroundings
+        self._orchestrator: grpc.aio.Channel | None = None
+
+    async def place(self, request: PlaceOrderRequest) -> PlaceOrderResponse:
+        """Takes an order; idempotent by its id. Raises AlreadyExists where another order has it."""
+        order = request.order
+        if not order.order_id:
+            order.order_id = str(uuid_utils.uuid7())
+        asked = request.coordination or HYBRID
+        state = await self._database.run(lambda tx: _add(tx, order, asked))
+        taken = state.coordination_taken or await self._start(order, state.coordination_asked)
+        return PlaceOrderResponse(order_id=order.order_id, coordination=taken)
+
+    async def look_after_for_ever(self) -> None:
+        """Starts what was placed and not started, and starts again what stalls. A side task."""
+        placed_before_us = tables.now_us()  # at a restart nobody else is starting what is there
+        while True:
+            unstarted = tables.select_unstarted(placed_before_us, AT_ONCE_MAX)
+            for state in await self._database.run(lambda tx, query=unstarted: _states(tx, query)):  # type: ignore[misc]
+                await self._resume(state)
+            stalled_before_us = tables.now_us() - int(self._settings.stalled_after_s * 1e6)
+            stalled = tables.select_stalled(stalled_before_us, self._settings.heals_max, AT_ONCE_MAX)
+            for state in await self._database.run(lambda tx, query=stalled: _states(tx, query)):  # type: ignore[misc]
+                await self._heal(state.order)
+            await asyncio.sleep(LOOK_EVERY_S)
+            placed_before_us = tables.now_us() - int(UNSTARTED_AFTER_S * 1e6)
+
+    async def _resume(self, state: OrderState) -> None:
+        try:
+            await self._start(state.order, state.coordination_asked)
+        except MeshError as error:
+            log.warning("order %s is not started yet: %s", state.order.order_id, error)
+
+    async def _heal(self, order: Order) -> None:
+        """Starts a case again, by a deliberate replay: finished steps answer from their ledgers and emit."""
+        try:
+            await self._publish(order, replay=str(uuid_utils.uuid7()))
+        except Unpublished as error:
+            log.warning("order %s stalls and cannot be started again yet: %s", order.order_id, error)
+            return
+        log.warning("order %s made no progress and is started again", order.order_id)
+        await self._database.run(lambda tx: tx.execute(tables.count_heal(order.order_id)).rowcount)
+
+    async def _start(self, order: Order, asked: Coordination.ValueType) -> Coordination.ValueType:
+        taken = await self._start_in_style(order, asked)
+        await self._database.run(lambda tx: tx.execute(tables.set_taken(order.order_id, taken)).rowcount)
+        return taken
+
+    async def _start_in_style(self, order: Order, asked: Coordination.ValueType) -> Coordination.ValueType:
+        if asked == ORCHESTRATED:
+            await self._start_orchestrated(order, START_S)
+            return ORCHESTRATED
+        if asked == HYBRID:
+            try:
+                await self._start_orchestrated(order, HYBRID_START_S)
+                return ORCHESTRATED
+            except (Unavailable, Overloaded) as error:
+                log.info("order %s goes by choreography: %s", order.order_id, error)
+        try:
+            await self._publish(order, replay="")
+        except Unpublished:
+            raise Unavailable(
+                f"order {order.order_id} is recorded; its start waits for the broker. It will be started by itself; "
+                "placing it again with the same id is safe"
+            ) from None
+        return BY_EVENTS
+
+    async def _start_orchestrated(self, order: Order, timeout_s: float) -> None:
+        request = StartSagaRequest(process=PROCESS)
+        request.input.Pack(OrderPlaced(order=order))
+        try:
+            self._orchestrator = self._orchestrator or self._surroundings.channel("orchestrator")
+            await OrchestratorServiceStub(self._orchestrator).StartSaga(request, timeout=timeout_s)
+        except UnknownAddress as error:
+            raise Unavailable(str(error)) from None
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise Overloaded(
+                    "the orchestrator is busy; the order is recorded and will be started",
+                    retry_delay_s(status_of(error)) or 1.0,
+                ) from None
+            raise Unavailable(
+                f"order {order.order_id} is recorded; its start waits for the orchestrator "
+                f"({error.code().name}). It will be started by itself; placing it again with the same id is safe"
+            ) from None
+
+    async def _publish(self, order: Order, replay: str) -> None:
+        event = OrderPlaced(order=order)
+        await self._bus.publish(
+            Envelope(
+                event=event.DESCRIPTOR.full_name,
+                body=event.SerializeToString(),
+                saga_id=order.order_id,
+                method=PLACE_ORDER,
+                step_key="",
+                style=CHOREOGRAPHED,
+                replay=replay,
+                source="orders",
+            )
+        )
+
+
+def _add(tx: Connection, order: Order, asked: Coordination.ValueType) -> OrderState:
+    tx.execute(tables.add(order, asked, Coordination.COORDINATION_UNSPECIFIED))
+    row = tx.execute(tables.select_order(order.order_id)).one()
+    if row._mapping["digest"] != identity.digest(order):
+        raise AlreadyExists(
+            f"another order has the id {order.order_id}; leave order_id empty, or choose another", reason="ORDER_EXISTS"
+        )
+    return tables.state_of(row)
+
+
+def _states(tx: Connection, query: sql.Select[Any]) -> list[OrderState]:
+    return [tables.state_of(row) for row in tx.execute(query)]

@@ -1,0 +1,135 @@
+"""The orders, and the statements that move one along.
+
+    PENDING ── confirm ──▶ CONFIRMED ── complete ──▶ COMPLETED
+       └────── cancel ───▶ CANCELLED ── close ─────▶ COMPENSATED
+
+Each move is a compare-and-set on the order's one row. The first two are the sides of the pivot: whichever comes
+first wins, once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy.dialects.sqlite import Insert, insert
+
+from mesh import identity
+from mesh.paging import Cursor
+from shop.orders.v1.order_pb2 import Order, OrderStatus
+from shop.orders.v1.orders_pb2 import Coordination, OrderState
+
+METADATA = sql.MetaData()
+
+ORDERS = sql.Table(
+    "orders",
+    METADATA,
+    sql.Column("order_id", sql.String(64), primary_key=True),
+    sql.Column("body", sql.LargeBinary, nullable=False),
+    sql.Column("digest", sql.LargeBinary, nullable=False),
+    sql.Column("status", sql.Integer, nullable=False),
+    sql.Column("asked", sql.Integer, nullable=False),
+    sql.Column("taken", sql.Integer, nullable=False),  # 0: its saga is not known to be started
+    sql.Column("tracking_number", sql.String(64), nullable=False),
+    sql.Column("placed_us", sql.BigInteger, nullable=False),
+    sql.Column("updated_us", sql.BigInteger, nullable=False),
+    sql.Column("heals", sql.Integer, nullable=False),  # how often it was started again
+)
+sql.Index("orders_by_age", ORDERS.c.placed_us, ORDERS.c.order_id)
+sql.Index(
+    "orders_open",
+    ORDERS.c.updated_us,
+    sqlite_where=ORDERS.c.status.in_([1, 2, 4]),  # PENDING, CONFIRMED, CANCELLED
+)
+
+OPEN = (
+    OrderStatus.ORDER_STATUS_PENDING,
+    OrderStatus.ORDER_STATUS_CONFIRMED,
+    OrderStatus.ORDER_STATUS_CANCELLED,
+)
+
+
+def now_us() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def add(order: Order, asked: Coordination.ValueType, taken: Coordination.ValueType) -> Insert:
+    """Adds an order as PENDING; never changes an existing row."""
+    row = {
+        "order_id": order.order_id,
+        "body": order.SerializeToString(),
+        "digest": identity.digest(order),
+        "status": OrderStatus.ORDER_STATUS_PENDING,
+        "asked": asked,
+        "taken": taken,
+        "tracking_number": "",
+        "placed_us": now_us(),
+        "updated_us": now_us(),
+        "heals": 0,
+    }
+    return insert(ORDERS).values(row).on_conflict_do_nothing()
+
+
+def move(order_id: str, before: OrderStatus.ValueType, after: OrderStatus.ValueType, **values: str) -> sql.Update:
+    """Moves an order from one status to another; touches no row where it is in a third."""
+    there = (ORDERS.c.order_id == order_id) & (ORDERS.c.status == before)
+    return sql.update(ORDERS).where(there).values(status=after, updated_us=now_us(), **values)
+
+
+def set_taken(order_id: str, taken: Coordination.ValueType) -> sql.Update:
+    """Writes the style that an order's saga was started in, the first time."""
+    unset = (ORDERS.c.order_id == order_id) & (ORDERS.c.taken == 0)
+    return sql.update(ORDERS).where(unset).values(taken=taken, updated_us=now_us())
+
+
+def select_order(order_id: str) -> sql.Select[Any]:
+    """One order."""
+    return sql.select(ORDERS).where(ORDERS.c.order_id == order_id)
+
+
+def select_page(status: OrderStatus.ValueType, after: Cursor | None, limit: int) -> sql.Select[Any]:
+    """Orders, newest first, from behind the cursor."""
+    query = sql.select(ORDERS).order_by(ORDERS.c.placed_us.desc(), ORDERS.c.order_id.desc()).limit(limit)
+    if status:
+        query = query.where(ORDERS.c.status == status)
+    if after:
+        query = query.where(sql.tuple_(ORDERS.c.placed_us, ORDERS.c.order_id) < (after.time_us, after.id))
+    return query
+
+
+def select_unstarted(before_us: int, limit: int) -> sql.Select[Any]:
+    """Orders that were placed, and whose saga is not known to be started."""
+    stuck = ORDERS.c.status.in_(OPEN) & (ORDERS.c.taken == 0) & (ORDERS.c.placed_us < before_us)
+    return sql.select(ORDERS).where(stuck).order_by(ORDERS.c.placed_us).limit(limit)
+
+
+def select_stalled(before_us: int, heals_max: int, limit: int) -> sql.Select[Any]:
+    """Open orders without progress that choreography may finish, whichever side of the pivot they are on."""
+    by_events = (ORDERS.c.taken == Coordination.COORDINATION_CHOREOGRAPHED) | (
+        ORDERS.c.asked == Coordination.COORDINATION_HYBRID
+    )
+    stalled = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us < before_us) & (ORDERS.c.heals < heals_max)
+    return sql.select(ORDERS).where(stalled, by_events, ORDERS.c.taken != 0).order_by(ORDERS.c.updated_us).limit(limit)
+
+
+def count_heal(order_id: str) -> sql.Update:
+    """Writes that an order was started again."""
+    healed = {"heals": ORDERS.c.heals + 1, "updated_us": now_us()}
+    return sql.update(ORDERS).where(ORDERS.c.order_id == order_id).values(healed)
+
+
+def state_of(row: sql.Row[Any]) -> OrderState:
+    """A row as the API shows it."""
+    values = row._mapping
+    state = OrderState(
+        order=Order.FromString(values["body"]),
+        status=values["status"],
+        coordination_asked=values["asked"],
+        coordination_taken=values["taken"],
+        tracking_number=values["tracking_number"],
+    )
+    state.placed.FromMicroseconds(values["placed_us"])
+    state.updated.FromMicroseconds(values["updated_us"])
+    return state

@@ -1,0 +1,72 @@
+"""JOIN_ALL: a method that runs once all of its events have arrived for the saga.
+
+Arrivals are facts and are never consumed: once they are complete, every further arrival triggers the method again,
+which answers from the ledger and emits. So a replay of one branch is enough to get a stalled saga past its join.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sql
+from google.protobuf.message import Message
+from sqlalchemy import Connection
+
+from mesh.contract import Contract, Method
+from mesh.errors import StepMismatch
+from mesh.projection import Disagreement, project
+
+
+def arrivals_table(metadata: sql.MetaData) -> sql.Table:
+    """The arrivals of one participant's database."""
+    return sql.Table(
+        "arrivals",
+        metadata,
+        sql.Column("saga_id", sql.String(64), primary_key=True),
+        sql.Column("method", sql.String(255), primary_key=True),
+        sql.Column("event", sql.String(255), primary_key=True),
+        sql.Column("body", sql.LargeBinary, nullable=False),
+        sql.Column("replay", sql.String(64), nullable=False),
+    )
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A complete join: the request that its events make, and the newest replay among them."""
+
+    request: Message
+    replay: str
+
+
+class Joins:
+    """Writes down arrivals, inside the transactions of its callers."""
+
+    def __init__(self, table: sql.Table, contract: Contract) -> None:
+        self._contract = contract
+        of_saga = (table.c.saga_id == sql.bindparam("k_saga")) & (table.c.method == sql.bindparam("k_method"))
+        self._find = sql.select(table.c.event, table.c.body, table.c.replay).where(of_saga)
+        self._add = table.insert()
+        self._renew = (
+            table.update()
+            .where(of_saga, table.c.event == sql.bindparam("k_event"))
+            .values(replay=sql.bindparam("k_replay"))
+        )
+
+    def arrive(self, tx: Connection, method: Method, saga_id: str, event: Message, replay: str) -> Joined | None:
+        """Records an arrival; the request once all have arrived. Raises StepMismatch where they disagree."""
+        name = event.DESCRIPTOR.full_name
+        key = {"k_saga": saga_id, "k_method": method.full_name}
+        rows = {row.event: row for row in tx.execute(self._find, key)}
+        others = [self._contract.events[other].message_class.FromString(row.body) for other, row in rows.items()]
+        try:
+            request = project(method.request_class, event, *others)
+        except Disagreement as error:
+            raise StepMismatch(f"{method.full_name}({saga_id})", str(error)) from None
+        # Ids of replays are UUIDv7: the greatest is the newest.
+        newest = max([replay, *(row.replay for row in rows.values())])
+        if name not in rows:
+            arrival = {"saga_id": saga_id, "method": method.full_name, "event": name, "replay": replay}
+            tx.execute(self._add, {**arrival, "body": event.SerializeToString()})
+        elif replay > rows[name].replay:
+            tx.execute(self._renew, {**key, "k_event": name, "k_replay": replay})
+        return Joined(request, newest) if {*rows, name} == set(method.on) else None

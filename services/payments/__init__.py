@@ -1,0 +1,1 @@
+"""Payments: what is held, taken and given back of customers' money."""

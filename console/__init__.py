@@ -1,0 +1,13 @@
+"""The command line.
+
+main         `ensemble` and its commands
+supervisor   `ensemble up`: the broker and every part as its own process, started again when it dies
+control      `--detach`, `status`, `down`: a mesh that runs elsewhere on this machine
+client       connections to the parts of a running mesh
+orders       `ensemble order`: places orders and follows them
+display      what is printed: live drawing on a terminal, plain lines elsewhere
+sagas        `ensemble saga …`: the orchestrator's API
+graph        `ensemble graph`: the choreography from the contracts
+audit        `ensemble audit`: the books of all services
+demo         what `scripts/demo` shows
+"""

@@ -1,0 +1,191 @@
+"""The books of all services: reads every database of a mesh, stopped or live, and says whether they add up.
+
+What must hold once an order has ended:
+- an order that completed has all of its effects: stock reserved, money captured, parcel dispatched;
+- one that was compensated has none: stock put back, money voided or never held, no carrier booked;
+- per article, on hand + reserved is what SetStock made it, never negative, and reserved is what the orders hold;
+- no event that is due waits in an outbox.
+Orders that have not ended are listed apart and not judged. On a live mesh the databases are read one after the
+other, so what moves meanwhile is read again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+
+from mesh.database import open_read_only
+from services import SERVICES
+from services.inventory.tables import STOCK
+from services.orders.tables import ORDERS
+from services.participant.host import database_path
+from services.participant.ledger import State
+from services.participant.participant import LEDGER
+from services.payments.tables import AUTHORIZATIONS, CAPTURED, OPEN, VOIDED
+from services.shipping.tables import BOOKED, BOOKINGS, CANCELLED, DISPATCHED
+from shop.orders.v1.order_pb2 import Order, OrderStatus
+
+RESERVE = "shop.inventory.v1.InventoryService.ReserveStock"
+RELEASE = "shop.inventory.v1.InventoryService.ReleaseStock"
+
+COMPLETED = OrderStatus.ORDER_STATUS_COMPLETED
+COMPENSATED = OrderStatus.ORDER_STATUS_COMPENSATED
+
+# A live mesh moves while it is read: what looks wrong is looked at again, so many times.
+LOOKS_MAX = 5
+LOOK_AGAIN_S = 0.5
+
+
+class NoBooks(FileNotFoundError):
+    """There are no databases to read."""
+
+
+@dataclass
+class Books:
+    """What was found."""
+
+    orders: dict[str, int] = field(default_factory=dict)  # by status
+    stock: dict[str, dict[str, int]] = field(default_factory=dict)  # by article
+    money_nanos: dict[str, dict[str, int]] = field(default_factory=dict)  # by customer and currency
+    in_flight: list[str] = field(default_factory=list)  # order ids
+    unpublished: dict[str, int] = field(default_factory=dict)  # by service
+    faults: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return asdict(self)
+
+
+@dataclass
+class _Read:
+    """What the databases say, as read."""
+
+    orders: dict[str, tuple[Order, OrderStatus.ValueType]]
+    stock: list[sql.Row[Any]]
+    authorizations: dict[str, sql.Row[Any]]
+    bookings: dict[str, str]
+    reservations: set[str]
+    due: dict[str, int]
+
+
+def audit(data: Path) -> Books:
+    """Audits the mesh of a data folder; raises NoBooks."""
+    books = _judge(_read(data))
+    for _ in range(LOOKS_MAX):
+        if not books.faults:
+            break
+        time.sleep(LOOK_AGAIN_S)
+        books = _judge(_read(data))
+    return books
+
+
+def _read(data: Path) -> _Read:
+    engines = {}
+    for name in SERVICES:
+        path = database_path(data, name)
+        if not path.exists():
+            raise NoBooks(f"no database of {name} in {data}: name the mesh's folder with --data")
+        engines[name] = open_read_only(path)
+
+    def rows(service: str, query: sql.Select[Any]) -> list[sql.Row[Any]]:
+        with engines[service].connect() as connection:
+            return list(connection.execute(query))
+
+    try:
+        # Orders are read before the effects: an effect comes before the status that tells of it.
+        orders = {
+            row.order_id: (Order.FromString(row.body), row.status)
+            for row in rows("orders", sql.select(ORDERS.c.order_id, ORDERS.c.body, ORDERS.c.status))
+        }
+        done = sql.select(LEDGER.c.saga_id, LEDGER.c.method).where(LEDGER.c.state == State.DONE)
+        ledger = {(row.saga_id, row.method) for row in rows("inventory", done)}
+        due = sql.select(sql.func.count()).select_from(LEDGER).where(LEDGER.c.due.is_not(None))
+        return _Read(
+            orders=orders,
+            stock=rows("inventory", sql.select(STOCK).order_by(STOCK.c.sku)),
+            authorizations={row.order_id: row for row in rows("payments", sql.select(AUTHORIZATIONS))},
+            bookings={row.order_id: row.state for row in rows("shipping", sql.select(BOOKINGS))},
+            reservations={saga for saga, method in ledger if method == RESERVE and (saga, RELEASE) not in ledger},
+            due={name: int(rows(name, due)[0][0]) for name in SERVICES},
+        )
+    finally:
+        for engine in engines.values():
+            engine.dispose()
+
+
+def _judge(read: _Read) -> Books:
+    books = Books()
+    by_status = Counter(OrderStatus.Name(status).removeprefix("ORDER_STATUS_") for _, status in read.orders.values())
+    books.orders = dict(sorted(by_status.items()))
+    books.in_flight = sorted(id_ for id_, (_, status) in read.orders.items() if status not in (COMPLETED, COMPENSATED))
+    books.unpublished = {name: count for name, count in read.due.items() if count}
+    _judge_orders(read, books)
+    _judge_stock(read, books)
+    _judge_money(read, books)
+    if not books.in_flight:
+        books.faults += [f"{name}: {count} events are due and unpublished" for name, count in books.unpublished.items()]
+    return books
+
+
+def _judge_orders(read: _Read, books: Books) -> None:
+    expected: dict[OrderStatus.ValueType, tuple[set[Any], set[Any], set[Any]]] = {
+        COMPLETED: ({True}, {CAPTURED}, {DISPATCHED}),
+        COMPENSATED: ({False}, {None, VOIDED}, {None, CANCELLED}),
+    }
+    for order_id, (_, status) in read.orders.items():
+        if status not in expected:
+            continue
+        authorization = read.authorizations.get(order_id)
+        found = (
+            order_id in read.reservations,
+            authorization.state if authorization else None,
+            read.bookings.get(order_id),
+        )
+        for what, is_, allowed in zip(("reserved", "payment", "booking"), found, expected[status], strict=True):
+            if is_ not in allowed:
+                name = OrderStatus.Name(status).removeprefix("ORDER_STATUS_")
+                books.faults.append(f"order {order_id} is {name}, but its {what} is {is_}")
+
+
+def _judge_stock(read: _Read, books: Books) -> None:
+    held: Counter[str] = Counter()
+    for order_id in read.reservations & set(read.orders):
+        for line in read.orders[order_id][0].lines:
+            held[line.sku] += line.quantity
+    dispatched: Counter[str] = Counter()
+    for order_id, state in read.bookings.items():
+        if state == DISPATCHED and order_id in read.orders:
+            for line in read.orders[order_id][0].lines:
+                dispatched[line.sku] += line.quantity
+    for row in read.stock:
+        gone = dispatched[row.sku]
+        books.stock[row.sku] = {"on_hand": row.on_hand, "reserved": row.reserved - gone, "dispatched": gone}
+        if row.on_hand < 0 or row.reserved < 0 or row.on_hand + row.reserved != row.supplied:
+            books.faults.append(
+                f"article {row.sku}: {row.on_hand} on hand + {row.reserved} reserved is not {row.supplied}"
+            )
+        if not books.in_flight and row.reserved != held[row.sku]:
+            books.faults.append(f"article {row.sku}: {row.reserved} reserved, but the orders hold {held[row.sku]}")
+
+
+def _judge_money(read: _Read, books: Books) -> None:
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in read.authorizations.values():
+        sums[f"{row.customer_id} {row.currency}"].update({"authorized": row.amount_nanos, row.state: row.amount_nanos})
+    for account, by_state in sorted(sums.items()):
+        shown = {"authorized": by_state["authorized"]}
+        shown |= {state.lower(): by_state[state] for state in (CAPTURED, VOIDED, OPEN)}
+        books.money_nanos[account] = shown
+        if shown["authorized"] != shown["captured"] + shown["voided"] + shown["open"]:
+            books.faults.append(f"account {account}: authorised is not captured + voided + open")
+    for order_id, row in read.authorizations.items():
+        order = read.orders.get(order_id)
+        if order is not None and row.amount_nanos != order[0].total.units * 10**9 + order[0].total.nanos:
+            books.faults.append(f"order {order_id}: {row.amount_nanos} nanos authorised, which is not its total")
+    if not books.in_flight:
+        books.faults += [f"order {id_}: booked and never settled" for id_, s in read.bookings.items() if s == BOOKED]

@@ -1,0 +1,115 @@
+"""A mesh that runs in the background: start it, look at it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from console.supervisor import LOCK_NAME
+from mesh.addresses import MeshFile, Part
+from mesh.channel import connect
+
+START_S = 60.0
+END_S = 60.0
+HEALTH_S = 2.0
+
+SERVING = "SERVING"
+UNREACHABLE = "UNREACHABLE"
+
+
+class NotRunning(Exception):
+    """There is no mesh in this folder."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(f"no mesh runs in {data}; start one with `ensemble up --data {data}`")
+
+
+class StartFailed(Exception):
+    """The mesh did not come up."""
+
+
+@dataclass(frozen=True)
+class PartStatus:
+    """One part, and what its health check says."""
+
+    part: Part
+    state: str
+
+
+def up_detached(data: Path, base_port: int) -> MeshFile:
+    """Starts a mesh in the background and returns once every part is SERVING; raises StartFailed."""
+    (data / "logs").mkdir(parents=True, exist_ok=True)
+    log = data / "logs" / "supervisor.log"
+    command = [sys.executable, "-P", "-m", "console.main", "up", "--data", str(data), "--base-port", str(base_port)]
+    with log.open("wb") as output:
+        supervisor = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if supervisor.poll() is not None:
+            said = log.read_text().strip().splitlines()
+            raise StartFailed(said[-1].removeprefix("Error: ") if said else f"the supervisor ended; {log} may say why")
+        mesh = MeshFile.read(data)
+        if mesh is not None and mesh.supervisor_pid == supervisor.pid and mesh.parts:
+            states = asyncio.run(health(mesh))
+            if all(status.state == SERVING for status in states):
+                return mesh
+        time.sleep(0.1)
+    supervisor.terminate()
+    raise StartFailed(f"not every part was serving after {START_S:.0f} s; the logs in {data / 'logs'} say why")
+
+
+def running(data: Path) -> MeshFile:
+    """The mesh of a folder; raises NotRunning."""
+    mesh = MeshFile.read(data)
+    if mesh is None or not _locked(data):
+        raise NotRunning(data)
+    return mesh
+
+
+def down(data: Path) -> None:
+    """Ends a mesh, in order, and returns once all its processes are gone; raises NotRunning and TimeoutError."""
+    mesh = running(data)
+    os.kill(mesh.supervisor_pid, signal.SIGTERM)
+    deadline = time.monotonic() + END_S
+    while _locked(data):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the mesh in {data} does not end; its supervisor has pid {mesh.supervisor_pid}")
+        time.sleep(0.05)
+
+
+async def health(mesh: MeshFile) -> list[PartStatus]:
+    """What the health check of each part says."""
+    return list(await asyncio.gather(*(_health_of(part) for part in mesh.parts)))
+
+
+async def _health_of(part: Part) -> PartStatus:
+    async with connect(part.address) as channel:
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_S)
+        except grpc.aio.AioRpcError:
+            return PartStatus(part, UNREACHABLE)
+        return PartStatus(part, health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def _locked(data: Path) -> bool:
+    """Whether a supervisor holds the folder."""
+    try:
+        with (data / LOCK_NAME).open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,80 @@
+"""`ensemble saga …`: the orchestrator's API for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from google.protobuf import json_format
+from rich.table import Table
+
+from console.client import MeshClient
+from console.display import SIGNS, console
+from console.orders import READ_TIMEOUT_S, step_status
+from ensemble.orchestrator.v1 import orchestrator_pb2 as api
+
+
+def status_name(saga: api.Saga) -> str:
+    """E.g. RUNNING."""
+    return api.SagaStatus.Name(saga.status).removeprefix("SAGA_STATUS_")
+
+
+def style_name(saga: api.Saga) -> str:
+    """E.g. CHOREOGRAPHED."""
+    return api.Style.Name(saga.style).removeprefix("STYLE_")
+
+
+def show(saga: api.Saga, *, as_json: bool) -> None:
+    """Prints one saga with its steps."""
+    if as_json:
+        console.print(json.dumps(_plain(saga)), markup=False)
+        return
+    console.print(f"{saga.saga_id}  {saga.process}  {style_name(saga).lower()}  {status_name(saga)}", markup=False)
+    if saga.refusal.reason:
+        console.print(f"  refused: {saga.refusal.reason}", markup=False)
+    if saga.stalled_reason:
+        console.print(f"  stalled: {saga.stalled_reason}\n  help: {saga.stalled_help}", markup=False)
+    for step in saga.steps:
+        sign, _ = SIGNS[step_status(step)]
+        error = f"  {step.last_error}" if step.last_error else ""
+        console.print(f"  {sign} {step.method}  tries {step.attempts}{error}", markup=False)
+
+
+async def list_sagas(mesh: MeshClient, request: api.ListSagasRequest, *, as_json: bool) -> None:
+    """Prints a page of sagas."""
+    page = await mesh.orchestrator.ListSagas(request, timeout=READ_TIMEOUT_S)
+    if as_json:
+        body = {"sagas": [_plain(saga) for saga in page.sagas], "next_page_token": page.next_page_token}
+        console.print(json.dumps(body), markup=False)
+        return
+    table = Table("saga", "process", "style", "status", "updated", box=None)
+    for saga in page.sagas:
+        updated = saga.updated.ToDatetime().isoformat(timespec="seconds")
+        table.add_row(saga.saga_id, saga.process, style_name(saga).lower(), status_name(saga), updated)
+    console.print(table)
+    if page.next_page_token:
+        console.print(f"more: --page {page.next_page_token}", markup=False)
+
+
+async def act(mesh: MeshClient, action: str, saga_id: str) -> api.Saga:
+    """Calls the method of an action: get, cancel, retry, hand-over or adopt."""
+    stub = mesh.orchestrator
+    if action == "get":
+        return (await stub.GetSaga(api.GetSagaRequest(saga_id=saga_id), timeout=READ_TIMEOUT_S)).saga
+    if action == "cancel":
+        return (await stub.CancelSaga(api.CancelSagaRequest(saga_id=saga_id), timeout=READ_TIMEOUT_S)).saga
+    if action == "retry":
+        return (await stub.RetrySaga(api.RetrySagaRequest(saga_id=saga_id), timeout=READ_TIMEOUT_S)).saga
+    if action == "hand-over":
+        return (await stub.HandOver(api.HandOverRequest(saga_id=saga_id), timeout=READ_TIMEOUT_S)).saga
+    return (await stub.Adopt(api.AdoptRequest(saga_id=saga_id), timeout=READ_TIMEOUT_S)).saga
+
+
+async def watch(mesh: MeshClient, saga_id: str, *, as_json: bool) -> None:
+    """Prints a saga whenever it changes, until it has ended."""
+    async for update in mesh.orchestrator.WatchSaga(api.WatchSagaRequest(saga_id=saga_id)):
+        show(update.saga, as_json=as_json)
+
+
+def _plain(saga: api.Saga) -> dict[str, Any]:
+    return json_format.MessageToDict(saga, preserving_proto_field_name=True)

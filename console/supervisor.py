@@ -1,0 +1,263 @@
+"""`ensemble up`: the broker and every part of the mesh, each its own process.
+
+A part that dies is started again, with a line that says so: at once, then after growing delays where it dies young.
+The end, on the first SIGINT or SIGTERM, is in order: the orchestrator, then the services, then the broker. A second
+signal kills. Children run in sessions of their own, so that Ctrl-C reaches the supervisor alone; their standard
+input is a pipe from it, so that they stop by themselves where it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eventbus import broker
+from mesh.addresses import MeshFile, Part
+from mesh.backoff import Backoff
+from services import SERVICES
+
+HOST = "127.0.0.1"
+BROKER = "nats-server"
+ORCHESTRATOR = "orchestrator"
+LOCK_NAME = "mesh.lock"
+
+BROKER_START_S = 10.0
+END_S = 15.0
+# A part that lived this long is started again at once.
+YOUNG_S = 5.0
+RESTART = Backoff(first_s=0.2, max_s=5.0)
+
+Say = Callable[[str], None]
+
+
+class CannotStart(Exception):
+    """The mesh cannot be started; the text says what to do."""
+
+
+@dataclass
+class Child:
+    """One process of the mesh."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    address: str
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The pid of its latest process."""
+        return self.process.pid if self.process else 0
+
+    async def start(self) -> None:
+        """Starts a process, whose output goes to the end of its log."""
+        with self.log.open("ab") as output:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    async def end(self, number: int = signal.SIGTERM) -> None:
+        """Asks the process to end, and kills it where it takes too long."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.process.send_signal(number)
+        try:
+            async with asyncio.timeout(END_S):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+
+@dataclass
+class Supervisor:
+    """One mesh on this machine, in one data folder."""
+
+    data: Path
+    base_port: int  # the first port that is tried; 0: any free ones
+    say: Say
+    nats_url: str = ""  # a broker that runs elsewhere
+    _children: list[Child] = field(default_factory=list)
+    _ending: bool = False
+
+    async def run(self) -> None:
+        """Starts the mesh, and keeps it going until a signal ends it. Raises CannotStart."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled, stopping)
+        self.data.mkdir(parents=True, exist_ok=True)
+        with self._lock():
+            await _end_leftovers(self.data)
+            try:
+                await self._start()
+                async with asyncio.TaskGroup() as watchers:
+                    tasks = [watchers.create_task(self._keep_going(child)) for child in self._children]
+                    await stopping.wait()
+                    self._ending = True
+                    await self._end()
+                    for task in tasks:
+                        task.cancel()
+            finally:
+                self._ending = True
+                for child in self._children:
+                    await child.end(signal.SIGKILL)
+                (self.data / "mesh.json").unlink(missing_ok=True)
+
+    def _signalled(self, stopping: asyncio.Event) -> None:
+        if stopping.is_set():
+            for child in self._children:
+                if child.process is not None and child.process.returncode is None:
+                    child.process.kill()
+        else:
+            self.say("stopping …")
+        stopping.set()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self.data / LOCK_NAME).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CannotStart(
+                    f"a mesh runs in {self.data} already; end it with `ensemble down --data {self.data}`, "
+                    "or choose another folder with --data"
+                ) from None
+            yield
+
+    async def _start(self) -> None:
+        (self.data / "logs").mkdir(exist_ok=True)
+        ports = _ports(self.base_port)
+        if not self.nats_url:
+            await self._start_broker(next(ports) if self.base_port == 0 else _free_port(4222))
+        for name in (*SERVICES, ORCHESTRATOR):
+            module = [ORCHESTRATOR] if name == ORCHESTRATOR else ["services", name]
+            self._children.append(self._part(name, module, f"{HOST}:{next(ports)}"))
+        self._write()  # before the parts start: they read it
+        for child in self._children:
+            if child.process is None:
+                await child.start()
+        self._write()
+
+    async def _start_broker(self, port: int) -> None:
+        configuration = broker.write_configuration(self.data / "nats", f"{HOST}:{port}")
+        command = [broker.executable(), "-c", str(configuration)]
+        log = self.data / "logs" / f"{BROKER}.log"
+        child = Child(BROKER, command, dict(os.environ), log, f"{HOST}:{port}")
+        self._children.append(child)
+        self.nats_url = f"nats://{HOST}:{port}"
+        await child.start()
+        for delay_s in Backoff(first_s=0.02, max_s=0.2).delays():
+            if child.process is None or child.process.returncode is not None:
+                raise CannotStart(f"nats-server ended at once; {child.log} says why")
+            if _accepts(HOST, port):
+                return
+            await asyncio.sleep(delay_s)
+
+    def _part(self, name: str, module: list[str], address: str) -> Child:
+        environment = {**os.environ, "ENSEMBLE_DATA": str(self.data.resolve()), "ENSEMBLE_LISTEN": address}
+        # -P: the folder that the user stands in must not be imported from.
+        command = [sys.executable, "-P", "-m", *module]
+        return Child(name, command, environment, self.data / "logs" / f"{name}.log", address)
+
+    async def _keep_going(self, child: Child) -> None:
+        loop = asyncio.get_running_loop()
+        tries = 0
+        while child.process is not None:
+            began = loop.time()
+            status = await child.process.wait()
+            if self._ending:
+                return
+            how = f"signal {-status}" if status < 0 else f"status {status}"
+            tries = tries + 1 if loop.time() - began < YOUNG_S else 0
+            delay_s = RESTART.bound_s(tries) if tries else 0.0
+            self.say(f"{child.name} ended ({how}) and is started again{f' in {delay_s:.1f} s' if delay_s else ''}")
+            await asyncio.sleep(delay_s)
+            await child.start()
+            self._write()
+
+    async def _end(self) -> None:
+        by_name = {child.name: child for child in self._children}
+        if ORCHESTRATOR in by_name:
+            await by_name[ORCHESTRATOR].end()
+        await asyncio.gather(*(by_name[name].end() for name in SERVICES if name in by_name))
+        if BROKER in by_name:
+            await by_name[BROKER].end()
+
+    def _write(self) -> None:
+        pids = {child.name: child.pid for child in self._children}
+        parts = [Part(child.name, child.pid, child.address) for child in self._children if child.name != BROKER]
+        MeshFile(os.getpid(), self.nats_url, pids.get(BROKER, 0), parts).write(self.data)
+
+
+def _ports(base: int) -> Iterator[int]:
+    """Free ports, from `base` on; with 0 any."""
+    port = base
+    while True:
+        port = _free_port(port)
+        yield port
+        port = port + 1 if base else 0
+
+
+def _free_port(wanted: int) -> int:
+    """A free port: the one that is wanted, or the next free one; with 0 any."""
+    for port in range(wanted, wanted + 1000) if wanted else [0]:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise CannotStart(f"no free port from {wanted} on; choose others with --base-port")
+
+
+def _accepts(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex((host, port)) == 0
+
+
+async def _end_leftovers(data: Path) -> None:
+    """Ends what a supervisor that was killed left behind: nothing else may hold the databases and streams."""
+    mesh = MeshFile.read(data)
+    if mesh is None:
+        return
+    marks = {mesh.nats_pid: str(data / "nats" / "nats-server.conf"), **{part.pid: part.name for part in mesh.parts}}
+    ours = [pid for pid, mark in marks.items() if pid and mark in _command(pid)]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in filter(_alive, ours):
+            os.kill(pid, number)
+        for _ in range(100):
+            if not any(_alive(pid) for pid in ours):
+                return
+            await asyncio.sleep(0.05)
+
+
+def _command(pid: int) -> str:
+    """The command line of a process; empty where there is none. A pid alone may have gone to somebody else."""
+    command = ["ps", "-o", "command=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -55,18 +55,26 @@ def up_detached(data: Path, base_port: int) -> MeshFile:
         supervisor = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
+    try:
+        return _serving(data, supervisor, log)
+    except BaseException:  # also Ctrl-C: what was started is ended
+        supervisor.terminate()
+        supervisor.wait(END_S)
+        raise
+
+
+def _serving(data: Path, supervisor: subprocess.Popen[bytes], log: Path) -> MeshFile:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if supervisor.poll() is not None:
             said = log.read_text().strip().splitlines()
             raise StartFailed(said[-1].removeprefix("Error: ") if said else f"the supervisor ended; {log} may say why")
         mesh = MeshFile.read(data)
-        if mesh is not None and mesh.supervisor_pid == supervisor.pid and mesh.parts:
+        if mesh is not None and mesh.supervisor_pid == supervisor.pid:
             states = asyncio.run(health(mesh))
-            if all(status.state == SERVING for status in states):
+            if states and all(status.state == SERVING for status in states):
                 return mesh
         time.sleep(0.1)
-    supervisor.terminate()
     raise StartFailed(f"not every part was serving after {START_S:.0f} s; the logs in {data / 'logs'} say why")
 
 
@@ -97,7 +105,8 @@ async def health(mesh: MeshFile) -> list[PartStatus]:
 async def _health_of(part: Part) -> PartStatus:
     async with connect(part.address) as channel:
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_S)
+            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in its types
+            answer = await check(health_pb2.HealthCheckRequest(), timeout=HEALTH_S)
         except grpc.aio.AioRpcError:
             return PartStatus(part, UNREACHABLE)
         return PartStatus(part, health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.audit import Books
-from console.orders import Changed, Followed, step_status
+from console.orders import PLACING, Changed, Followed, step_status
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 
 SIGNS = {"DONE": ("✔", "green"), "REFUSED": ("✘", "red"), "FAILED": ("!", "red"), "RUNNING": ("…", "yellow")}
@@ -65,7 +65,7 @@ class _Lines:
                 if step.status != api.StepStatus.STEP_STATUS_RUNNING:
                     sign, _ = SIGNS[step_status(step)]
                     self._say(followed, f"  {sign} {_step_line(step)}")
-        if self._each_step or followed.status in ("COMPLETED", "COMPENSATED"):
+        if (self._each_step and followed.status != PLACING) or followed.status in ("COMPLETED", "COMPENSATED"):
             self._say(followed, _status_line(followed))
 
     def _say(self, followed: Followed, line: str) -> None:

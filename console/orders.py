@@ -32,6 +32,9 @@ DEFAULT_STOCK = 10_000
 ENDED = (OrderStatus.ORDER_STATUS_COMPLETED, OrderStatus.ORDER_STATUS_COMPENSATED)
 SAGA_ENDED = (api.SagaStatus.SAGA_STATUS_COMPLETED, api.SagaStatus.SAGA_STATUS_COMPENSATED)
 
+# Shown until the order's own status is known.
+PLACING = "PLACING"
+
 PLACE_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 5.0
 # How long the saga's own picture may lag behind the order's end before it is shown as it is.
@@ -45,7 +48,7 @@ class Followed:
     order: Order
     asked: str
     taken: str = ""
-    status: str = "PLACING"
+    status: str = PLACING
     saga: api.Saga = field(default_factory=api.Saga)
     seconds: float = 0.0
 

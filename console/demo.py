@@ -1,0 +1,158 @@
+"""What `scripts/demo` shows: real orders, through real services, in both styles, and the books at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from console import audit, control, display, orders
+from console.client import MeshClient
+from console.display import console
+from mesh.settings import Settings
+from shop.inventory.v1.inventory_pb2 import SetStockRequest
+from shop.notifications.v1.notifications_pb2 import ListNotificationsRequest
+from shop.orders.v1.order_pb2 import Order
+
+STYLES = ("ORCHESTRATED", "CHOREOGRAPHED")
+AT_ONCE = 20
+SETTLED_S = 20.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of order, and how it has to end."""
+
+    title: str
+    expected: str
+    sku: str = orders.DEFAULT_SKU
+    token: str = "tok_visa"
+    country: str = "DE"
+
+
+SCENARIOS = (
+    Scenario("an order that completes", "COMPLETED"),
+    Scenario("inventory refuses: nothing of it in stock", "COMPENSATED", sku="unicorn"),
+    Scenario("payments refuses: the card is declined", "COMPENSATED", token="tok_declined"),
+    Scenario("shipping refuses: no carrier goes to Antarctica", "COMPENSATED", country="AQ"),
+)
+
+
+class Surprise(Exception):
+    """The demo did not end as it has to."""
+
+
+def main() -> None:
+    """Runs the demo; exit status 0 where all ended as it has to."""
+    # A SIGTERM ends it as Ctrl-C does, so that the mesh is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    began = time.monotonic()
+    data = Path(tempfile.mkdtemp(prefix="ensemble-demo-"))
+    status = 1
+    try:
+        _title(f"The mesh starts: five services, the orchestrator and a broker, in {data}")
+        mesh = control.up_detached(data, base_port=0)
+        for part in mesh.parts:
+            console.print(f"  {part.name:<14} {part.address}", markup=False)
+        asyncio.run(_orders(data))
+        _title("The books of all services, read from their databases")
+        books = _settled(data)
+        display.show_books(books)
+        status = 1 if books.faults or books.in_flight else 0
+    except Surprise as error:
+        console.print(f"the demo failed: {error}", markup=False)
+    except (control.StartFailed, OSError) as error:
+        console.print(f"the demo cannot run: {error}", markup=False)
+    except KeyboardInterrupt:
+        console.print("interrupted", markup=False)
+    finally:
+        _end(data)
+    if status == 0:
+        console.print(f"\ndone in {time.monotonic() - began:.0f} s; everything is stopped", markup=False)
+        shutil.rmtree(data, ignore_errors=True)
+    else:
+        console.print(f"the logs are in {data / 'logs'}", markup=False)
+    sys.exit(status)
+
+
+def _end(data: Path) -> None:
+    """Stops the mesh, whatever else is pressed meanwhile."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(control.NotRunning):
+        control.down(data)
+
+
+async def _orders(data: Path) -> None:
+    async with MeshClient(Settings(data=data)) as mesh:
+        await mesh.inventory.SetStock(
+            SetStockRequest(sku=orders.DEFAULT_SKU, on_hand=100), timeout=orders.READ_TIMEOUT_S
+        )
+        for scenario in SCENARIOS:
+            for style in STYLES:
+                _title(f"{style.capitalize()}: {scenario.title}")
+                await _one(mesh, scenario, style)
+        await _many(mesh)
+
+
+async def _one(mesh: MeshClient, scenario: Scenario, style: str) -> None:
+    order = orders.an_order(sku=scenario.sku, token=scenario.token, country=scenario.country)
+    with display.following(1) as changed:
+        followed = await orders.place_and_follow(mesh, order, style, changed)
+    if followed.status != scenario.expected:
+        raise Surprise(f"order {order.order_id} ended as {followed.status}, not as {scenario.expected}")
+    console.print(f"  the customer was told: {await _told(mesh, order.order_id)}", markup=False)
+
+
+async def _told(mesh: MeshClient, order_id: str) -> str:
+    """What notifications, which observes both styles, sent; it may lag behind the order."""
+    request = ListNotificationsRequest(order_id=order_id)
+    async with asyncio.timeout(SETTLED_S):
+        while True:
+            answer = await mesh.notifications.ListNotifications(request, timeout=orders.READ_TIMEOUT_S)
+            if answer.notifications:
+                return str(answer.notifications[0].text)
+            await asyncio.sleep(0.05)
+
+
+async def _many(mesh: MeshClient) -> None:
+    for style in STYLES:
+        _title(f"{style.capitalize()}: {AT_ONCE} orders at once, one in five refused somewhere")
+        began = time.monotonic()
+        placing = [orders.place_and_follow(mesh, _nth(n), style, lambda _: None) for n in range(AT_ONCE)]
+        ended = await asyncio.gather(*placing)
+        found = Counter(followed.status for followed in ended)
+        counts = ", ".join(f"{count} {status.lower()}" for status, count in sorted(found.items()))
+        console.print(f"  {counts} in {time.monotonic() - began:.1f} s", markup=False)
+        if found != {"COMPLETED": AT_ONCE * 4 // 5, "COMPENSATED": AT_ONCE // 5}:
+            raise Surprise(f"of {AT_ONCE} orders {AT_ONCE // 5} should have been compensated")
+
+
+def _nth(number: int) -> Order:
+    refused = SCENARIOS[1 + number // 5 % 3]
+    scenario = SCENARIOS[0] if number % 5 else refused
+    return orders.an_order(sku=scenario.sku, token=scenario.token, country=scenario.country)
+
+
+def _settled(data: Path) -> audit.Books:
+    """The books once nothing is in flight, or after a while as they are."""
+    deadline = time.monotonic() + SETTLED_S
+    while True:
+        books = audit.audit(data)
+        if (not books.in_flight and not books.unpublished) or time.monotonic() > deadline:
+            return books
+        time.sleep(0.2)
+
+
+def _title(text: str) -> None:
+    console.print(f"\n── {text}", style="bold", markup=False)
+
+
+if __name__ == "__main__":
+    main()

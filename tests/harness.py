@@ -1,0 +1,141 @@
+"""What the tests over real parts share: a mesh, a broker, clients, and waiting for conditions with a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from console import control
+from eventbus import broker
+from mesh.addresses import MeshFile
+from mesh.settings import Settings
+
+T = TypeVar("T")
+
+ENSEMBLE = str(Path(sys.executable).parent / "ensemble")
+
+
+def ensemble(*arguments: str, data: Path | None = None, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Runs a command as a user does, without a terminal."""
+    environment = dict(os.environ)
+    if data is not None:
+        environment["ENSEMBLE_DATA"] = str(data)
+    return subprocess.run(
+        [ENSEMBLE, *arguments], capture_output=True, text=True, timeout=timeout_s, env=environment, check=False
+    )
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[T]], *, within_s: float = 20.0, every_s: float = 0.05, what: str = "it"
+) -> T:
+    """The first true value of a condition; fails with the last one after a limit."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = await condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {within_s} s; last seen: {value!r}")
+        await asyncio.sleep(every_s)
+
+
+class RunningMesh:
+    """A real mesh in a data folder of its own."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    @property
+    def file(self) -> MeshFile:
+        """Where everything is, as of now."""
+        return control.running(self.data)
+
+    @property
+    def settings(self) -> Settings:
+        """What clients of this mesh use."""
+        return Settings(data=self.data)
+
+    def pid_of(self, name: str) -> int:
+        """The pid of a part, or of nats-server."""
+        mesh = self.file
+        return mesh.nats_pid if name == "nats-server" else next(part.pid for part in mesh.parts if part.name == name)
+
+    def address_of(self, name: str) -> str:
+        """The gRPC address of a part."""
+        return next(part.address for part in self.file.parts if part.name == name)
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Sends a signal to a part; returns the pid it had."""
+        pid = self.pid_of(name)
+        os.kill(pid, number)
+        return pid
+
+    def log_of(self, name: str) -> str:
+        """The log of a part so far."""
+        return (self.data / "logs" / f"{name}.log").read_text()
+
+
+@contextmanager
+def running_mesh(data: Path) -> Iterator[RunningMesh]:
+    """Starts a mesh on free ports, and ends it."""
+    control.up_detached(data, base_port=0)
+    try:
+        yield RunningMesh(data)
+    finally:
+        control.down(data)
+
+
+class Broker:
+    """A real nats-server in a folder of its own, which can be killed and started again on its port."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._configuration = broker.write_configuration(folder, f"127.0.0.1:{self._port}")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its URL."""
+        return f"nats://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Starts it and waits until it accepts connections."""
+        self._process = subprocess.Popen(
+            [broker.executable(), "-c", str(self._configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("nats-server did not start within 10 s")
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Ends it by a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(10)
+            self._process = None
+
+
+@contextmanager
+def running_broker(folder: Path) -> Iterator[Broker]:
+    """Starts a broker, and ends it."""
+    server = Broker(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.end()

@@ -28,6 +28,7 @@ from services.participant.ledger import State
 from services.participant.participant import LEDGER
 from services.payments.tables import AUTHORIZATIONS, CAPTURED, OPEN, VOIDED
 from services.shipping.tables import BOOKED, BOOKINGS, CANCELLED, DISPATCHED
+from shop.inventory.v1.events_pb2 import StockReserved
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 
 RESERVE = "shop.inventory.v1.InventoryService.ReserveStock"
@@ -53,6 +54,7 @@ class Books:
     stock: dict[str, dict[str, int]] = field(default_factory=dict)  # by article
     money_nanos: dict[str, dict[str, int]] = field(default_factory=dict)  # by customer and currency
     in_flight: list[str] = field(default_factory=list)  # order ids
+    strays: list[str] = field(default_factory=list)  # reserved by somebody's plain call, and no order: not judged
     unpublished: dict[str, int] = field(default_factory=dict)  # by service
     faults: list[str] = field(default_factory=list)
 
@@ -69,7 +71,7 @@ class _Read:
     stock: list[sql.Row[Any]]
     authorizations: dict[str, sql.Row[Any]]
     bookings: dict[str, str]
-    reservations: set[str]
+    reservations: dict[str, Order]
     due: dict[str, int]
 
 
@@ -102,15 +104,19 @@ def _read(data: Path) -> _Read:
             row.order_id: (Order.FromString(row.body), row.status)
             for row in rows("orders", sql.select(ORDERS.c.order_id, ORDERS.c.body, ORDERS.c.status))
         }
-        done = sql.select(LEDGER.c.saga_id, LEDGER.c.method).where(LEDGER.c.state == State.DONE)
-        ledger = {(row.saga_id, row.method) for row in rows("inventory", done)}
+        done = sql.select(LEDGER.c.saga_id, LEDGER.c.method, LEDGER.c.body).where(LEDGER.c.state == State.DONE)
+        ledger = {(row.saga_id, row.method): row.body for row in rows("inventory", done)}
         due = sql.select(sql.func.count()).select_from(LEDGER).where(LEDGER.c.due.is_not(None))
         return _Read(
             orders=orders,
             stock=rows("inventory", sql.select(STOCK).order_by(STOCK.c.sku)),
             authorizations={row.order_id: row for row in rows("payments", sql.select(AUTHORIZATIONS))},
             bookings={row.order_id: row.state for row in rows("shipping", sql.select(BOOKINGS))},
-            reservations={saga for saga, method in ledger if method == RESERVE and (saga, RELEASE) not in ledger},
+            reservations={
+                saga: StockReserved.FromString(body).order
+                for (saga, method), body in ledger.items()
+                if method == RESERVE and (saga, RELEASE) not in ledger
+            },
             due={name: int(rows(name, due)[0][0]) for name in SERVICES},
         )
     finally:
@@ -123,6 +129,7 @@ def _judge(read: _Read) -> Books:
     by_status = Counter(OrderStatus.Name(status).removeprefix("ORDER_STATUS_") for _, status in read.orders.values())
     books.orders = dict(sorted(by_status.items()))
     books.in_flight = sorted(id_ for id_, (_, status) in read.orders.items() if status not in (COMPLETED, COMPENSATED))
+    books.strays = sorted(set(read.reservations) - set(read.orders))
     books.unpublished = {name: count for name, count in read.due.items() if count}
     _judge_orders(read, books)
     _judge_stock(read, books)
@@ -154,8 +161,8 @@ def _judge_orders(read: _Read, books: Books) -> None:
 
 def _judge_stock(read: _Read, books: Books) -> None:
     held: Counter[str] = Counter()
-    for order_id in read.reservations & set(read.orders):
-        for line in read.orders[order_id][0].lines:
+    for order in read.reservations.values():
+        for line in order.lines:
             held[line.sku] += line.quantity
     dispatched: Counter[str] = Counter()
     for order_id, state in read.bookings.items():

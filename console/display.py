@@ -105,6 +105,8 @@ def show_books(books: Books) -> None:
         console.print(f"account {account}: {parts} = {money['authorized']} authorised", markup=False)
     if books.in_flight:
         console.print(f"in flight, not judged: {len(books.in_flight)} orders", markup=False)
+    if books.strays:
+        console.print(f"reserved without an order, not judged: {len(books.strays)}", markup=False)
     for fault in books.faults:
         console.print(f"FAULT: {fault}", markup=False, style="red")
     if not books.faults:

@@ -20,6 +20,7 @@ from mesh import identity, telemetry, validation
 from mesh.changes import Changes
 from mesh.contract import Contract, EventType, Method
 from mesh.database import Database
+from mesh.errors import Invalid
 from orchestrator import store
 from orchestrator.journal import Journal, SagaStatus, StepEntry, StepStatus, Style, now_us
 
@@ -44,8 +45,11 @@ class Tracker:
         event_type = self._contract.events.get(delivery.event)
         if event_type is None or not delivery.choreographed:
             return
-        event = validation.parse(event_type.message_class, delivery.body)
-        saga_id = identity.saga_id(event)
+        try:
+            event = validation.parse(event_type.message_class, delivery.body)
+            saga_id = identity.saga_id(event)
+        except Invalid:
+            return  # those who act on it make it a dead letter; a watcher has nothing to add
         telemetry.current_saga.set(saga_id)
         await self._database.run(lambda tx: self._write(tx, saga_id, event_type, event))
         self._changes.changed(saga_id)

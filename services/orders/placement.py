@@ -162,7 +162,8 @@ class Placement:
 
 
 def _add(tx: Connection, order: Order, asked: Coordination.ValueType) -> OrderState:
-    tx.execute(tables.add(order, asked, Coordination.COORDINATION_UNSPECIFIED))
+    if not tx.execute(tables.add(order, asked, Coordination.COORDINATION_UNSPECIFIED)).rowcount:
+        tx.execute(tables.set_asked(order.order_id, asked))
     row = tx.execute(tables.select_order(order.order_id)).one()
     if row._mapping["digest"] != identity.digest(order):
         raise AlreadyExists(

@@ -78,6 +78,12 @@ def move(order_id: str, before: OrderStatus.ValueType, after: OrderStatus.ValueT
     return sql.update(ORDERS).where(there).values(status=after, updated_us=now_us(), **values)
 
 
+def set_asked(order_id: str, asked: Coordination.ValueType) -> sql.Update:
+    """Writes the style that PlaceOrder asks for on an order that a step made before: its saga is still to start."""
+    unasked = (ORDERS.c.order_id == order_id) & (ORDERS.c.asked == 0)
+    return sql.update(ORDERS).where(unasked).values(asked=asked, taken=0)
+
+
 def set_taken(order_id: str, taken: Coordination.ValueType) -> sql.Update:
     """Writes the style that an order's saga was started in, the first time."""
     unset = (ORDERS.c.order_id == order_id) & (ORDERS.c.taken == 0)
@@ -107,8 +113,10 @@ def select_unstarted(before_us: int, limit: int) -> sql.Select[Any]:
 
 def select_stalled(before_us: int, heals_max: int, limit: int) -> sql.Select[Any]:
     """Open orders without progress that choreography may finish, whichever side of the pivot they are on."""
+    # Not where the orchestrator was asked for by name. An order that was never placed, only cancelled, say, asked
+    # for no style.
     by_events = (ORDERS.c.taken == Coordination.COORDINATION_CHOREOGRAPHED) | (
-        ORDERS.c.asked == Coordination.COORDINATION_HYBRID
+        ORDERS.c.asked != Coordination.COORDINATION_ORCHESTRATED
     )
     stalled = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us < before_us) & (ORDERS.c.heals < heals_max)
     return sql.select(ORDERS).where(stalled, by_events, ORDERS.c.taken != 0).order_by(ORDERS.c.updated_us).limit(limit)

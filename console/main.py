@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 
 import click
 import grpc.aio
-from pydantic import ValidationError
 
 from mesh.addresses import UnknownAddress
-from mesh.settings import Settings
+from mesh.settings import Settings, WrongSetting, load_settings
 
 T = TypeVar("T")
 
@@ -41,7 +40,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return asyncio.run(main())
     except grpc.aio.AioRpcError as error:
         raise Failed(_explain(error)) from None
-    except (UnknownAddress, OSError, ValidationError) as error:
+    except (UnknownAddress, OSError) as error:
         raise Failed(" ".join(str(error).split())) from None
 
 
@@ -53,7 +52,10 @@ def _explain(error: grpc.aio.AioRpcError) -> str:
 
 def settings_for(data: Path) -> Settings:
     """The settings of the mesh in a folder."""
-    return Settings(data=data)
+    try:
+        return load_settings(data=data)
+    except WrongSetting as error:
+        raise click.UsageError(str(error)) from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,7 +90,7 @@ def up(data: Path, base_port: int, detach: bool, replicas: tuple[str, ...]) -> N
             _print_parts(data, asyncio.run(control.health(control.up_detached(data, base_port))))
             return
         asyncio.run(_up(supervisor.Supervisor(data, base_port, _say, settings_for(data).nats_url), data))
-    except (supervisor.CannotStart, control.StartFailed, OSError, ValidationError) as error:
+    except (supervisor.CannotStart, control.StartFailed, OSError) as error:
         raise Failed(" ".join(str(error).split())) from None
 
 
@@ -335,7 +337,7 @@ def graph(format_: str, as_json: bool) -> None:
     from mesh.registry import UnknownName
 
     try:
-        contract = Contract.of_packages(*Settings().contract_packages)
+        contract = Contract.of_packages(*settings_for(Path()).contract_packages)
     except (ContractError, UnknownName, ValueError) as error:
         raise Failed(" ".join(str(error).split())) from None
     print(FORMATS["json" if as_json else format_](contract))

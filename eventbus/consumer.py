@@ -33,6 +33,7 @@ from eventbus.streams import EVENTS, provision_consumer, provision_streams
 from mesh import telemetry
 from mesh.backoff import Backoff
 from mesh.errors import Invalid, MeshError, StepMismatch
+from mesh.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +66,15 @@ class Consumer:
         service: str,
         subjects: Sequence[str],
         handle: Callable[[Delivery], Awaitable[None]],
-        *,
-        ack_wait_s: float,
-        deliveries_max: int,
-        events_max: int,
+        settings: Settings,
     ) -> None:
         self._bus = bus
         self._service = service
         self._subjects = subjects
         self._handle = handle
-        self._ack_wait_s = ack_wait_s
-        self._deliveries_max = deliveries_max
-        self._events_max = events_max
+        self._ack_wait_s = settings.ack_wait_s
+        self._deliveries_max = settings.deliveries_max
+        self._events_max = settings.events_max
         self._reporters: dict[str, asyncio.TimerHandle] = {}
         self._reports: set[asyncio.Task[None]] = set()
 

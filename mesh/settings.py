@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 # A step has to fit both transports. NATS takes messages of 1 MiB unless told otherwise, and an event can carry a
 # request and a response: half of it each.
@@ -42,3 +45,31 @@ class Settings(BaseSettings):
     def contract_packages(self) -> tuple[str, ...]:
         """The generated packages of the mesh's services."""
         return tuple(name.strip() for name in self.contracts.split(",") if name.strip())
+
+
+class WrongSetting(ValueError):
+    """A setting from outside cannot be used; the text names its variable and what is wrong."""
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings from the environment, and over them those that are given; raises WrongSetting."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise WrongSetting("; ".join(_explain(fault) for fault in error.errors())) from None
+    except SettingsError as error:  # JSON that is none; its text names the field
+        raise WrongSetting(f"{error}: it takes JSON") from None
+
+
+def load_settings_or_exit() -> Settings:
+    """For the mains of the parts: wrong settings end the process with one line and status 2."""
+    try:
+        return load_settings()
+    except WrongSetting as error:
+        print(f"wrong setting: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _explain(fault: ErrorDetails) -> str:
+    name = "_".join(str(part) for part in fault["loc"]).upper()
+    return f"ENSEMBLE_{name}: {fault['msg']}, not {fault['input']!r}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 import logging
 
@@ -15,7 +17,7 @@ from mesh.contract import Contract
 from mesh.database import Database
 from mesh.lifecycle import Lifecycle
 from mesh.server import Server, bind
-from mesh.settings import Settings
+from mesh.settings import Settings, load_settings_or_exit
 from orchestrator import store, tracker
 from orchestrator.api import OrchestratorService
 from orchestrator.engine import Engine
@@ -41,15 +43,7 @@ async def host(settings: Settings, life: Lifecycle) -> None:
     service = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"]
     server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
     server.add(service, bind(OrchestratorService(engine, database, changes, bus), service))
-    consumer = Consumer(
-        bus,
-        TRACKER,
-        tracker.SUBJECTS,
-        Tracker(contract, database, changes).handle,
-        ack_wait_s=settings.ack_wait_s,
-        deliveries_max=settings.deliveries_max,
-        events_max=settings.events_max,
-    )
+    consumer = Consumer(bus, TRACKER, tracker.SUBJECTS, Tracker(contract, database, changes).handle, settings)
     life.spawn("database", database.watch())
     life.spawn("journal", engine.write_for_ever())
     life.spawn("broker", bus.run())
@@ -64,7 +58,9 @@ async def host(settings: Settings, life: Lifecycle) -> None:
     finally:
         await server.stop()
         await engine.close()
-        await engine.flushed()
+        with contextlib.suppress(TimeoutError):  # where the journal cannot be written, the ledgers know
+            async with asyncio.timeout(settings.drain_s):
+                await engine.flushed()
         await life.end_tasks()
         await participants.close()
         await bus.close()
@@ -73,7 +69,7 @@ async def host(settings: Settings, life: Lifecycle) -> None:
 
 def main() -> None:
     """The command line."""
-    settings = Settings()
+    settings = load_settings_or_exit()
     telemetry.configure_logging(NAME, settings.log_level)
     importlib.import_module("orchestrator.workflows")  # registers them
 

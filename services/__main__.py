@@ -7,7 +7,7 @@ import sys
 
 from mesh import lifecycle, telemetry
 from mesh.lifecycle import Lifecycle
-from mesh.settings import Settings
+from mesh.settings import load_settings_or_exit
 from services import SERVICES
 from services.participant.host import host
 
@@ -18,7 +18,7 @@ def main() -> None:
         print(f"usage: python -m services NAME, where NAME is one of {', '.join(SERVICES)}", file=sys.stderr)
         sys.exit(2)
     name = sys.argv[1]
-    settings = Settings()
+    settings = load_settings_or_exit()
     telemetry.configure_logging(name, settings.log_level)
     module, _, servicer = SERVICES[name].partition(":")
 

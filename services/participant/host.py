@@ -78,19 +78,12 @@ async def host(servicer: object, settings: Settings, life: Lifecycle) -> None:
         servicer.join(Surroundings(settings, database, bus, addresses, life))
     server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
     server.add(participant.service, participant.endpoint.bindings())
-    consumer = Consumer(
-        bus,
-        name,
-        participant.reactor.subjects(),
-        participant.reactor.handle,
-        ack_wait_s=settings.ack_wait_s,
-        deliveries_max=settings.deliveries_max,
-        events_max=settings.events_max,
-    )
     await server.start()
     life.spawn("database", database.watch())
     life.spawn("broker", bus.run())
-    life.spawn("consumer", consumer.run())
+    if subjects := participant.reactor.subjects():  # no subjects would be all subjects
+        consumer = Consumer(bus, name, subjects, participant.reactor.handle, settings)
+        life.spawn("consumer", consumer.run())
     life.spawn("outbox", participant.outbox.sweep_for_ever())
     log.info("%s serves on %s", name, server.address)
     try:

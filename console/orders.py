@@ -17,6 +17,7 @@ from google.type.money_pb2 import Money
 from console.client import MeshClient
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from mesh.backoff import Backoff
+from mesh.errors import IN_DOUBT
 from shop.inventory.v1.inventory_pb2 import GetStockRequest, SetStockRequest
 from shop.orders.v1.order_pb2 import Address, Order, OrderLine, OrderStatus
 from shop.orders.v1.orders_pb2 import (
@@ -24,6 +25,7 @@ from shop.orders.v1.orders_pb2 import (
     Coordination,
     GetOrderRequest,
     PlaceOrderRequest,
+    PlaceOrderResponse,
     WatchOrderRequest,
 )
 
@@ -113,7 +115,7 @@ async def place_and_follow(mesh: MeshClient, order: Order, style: str, changed: 
         changed(followed)
 
     request = PlaceOrderRequest(order=order, coordination=Coordination.Value(f"COORDINATION_{style}"))
-    placed = await mesh.orders.PlaceOrder(request, timeout=PLACE_TIMEOUT_S)
+    placed = await _place(mesh, request)
     followed.taken = Coordination.Name(placed.coordination).removeprefix("COORDINATION_")
     saga = asyncio.create_task(_follow_saga(mesh, followed, tell), name="saga")
     try:
@@ -125,6 +127,20 @@ async def place_and_follow(mesh: MeshClient, order: Order, style: str, changed: 
         saga.cancel()
         await asyncio.gather(saga, return_exceptions=True)
     return followed
+
+
+async def _place(mesh: MeshClient, request: PlaceOrderRequest) -> PlaceOrderResponse:
+    """Places an order, again with the same id where the answer leaves it in doubt."""
+    deadline = time.monotonic() + PLACE_TIMEOUT_S
+    for delay_s in Backoff(max_s=1.0).delays():
+        try:
+            return await mesh.orders.PlaceOrder(request, timeout=PLACE_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            passing = error.code() in IN_DOUBT or error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            if not passing or time.monotonic() + delay_s > deadline:
+                raise
+        await asyncio.sleep(delay_s)
+    raise AssertionError("delays never end")
 
 
 async def cancel(mesh: MeshClient, order_id: str) -> None:

@@ -39,7 +39,7 @@ OPTIONS = (
         MESSAGE_BYTES_MAX * 8,
     ),  # pages and lists; a step's answer is held to the limit below
     # Our clients ping every 10 s; the default limit of 5 min would answer them with GOAWAY too_many_pings.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # With the spread over round_robin this lets new replicas get their share of long-lived channels.
     ("grpc.max_connection_age_ms", 10 * 60_000),

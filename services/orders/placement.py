@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import grpc
@@ -26,6 +27,7 @@ from eventbus.bus import Unpublished
 from eventbus.envelope import CHOREOGRAPHED, Envelope
 from mesh import identity
 from mesh.addresses import UnknownAddress
+from mesh.backoff import Backoff
 from mesh.errors import AlreadyExists, MeshError, Overloaded, Unavailable, retry_delay_s, status_of
 from services.orders import tables
 from services.participant import Surroundings
@@ -109,7 +111,7 @@ class Placement:
 
     async def _start_in_style(self, order: Order, asked: Coordination.ValueType) -> Coordination.ValueType:
         if asked == ORCHESTRATED:
-            await self._start_orchestrated(order, START_S)
+            await self._start_surely(order)
             return ORCHESTRATED
         if asked == HYBRID:
             try:
@@ -125,6 +127,18 @@ class Placement:
                 "placing it again with the same id is safe"
             ) from None
         return BY_EVENTS
+
+    async def _start_surely(self, order: Order) -> None:
+        """Starts a saga across a short absence of the orchestrator: in doubt, it is started again."""
+        deadline = time.monotonic() + START_S
+        for delay_s in Backoff(max_s=1.0).delays():
+            try:
+                await self._start_orchestrated(order, max(HYBRID_START_S, deadline - time.monotonic()))
+                return
+            except (Unavailable, Overloaded):
+                if time.monotonic() + delay_s > deadline:
+                    raise
+            await asyncio.sleep(delay_s)
 
     async def _start_orchestrated(self, order: Order, timeout_s: float) -> None:
         request = StartSagaRequest(process=PROCESS)

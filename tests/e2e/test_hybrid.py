@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import grpc
 import grpc.aio
 import pytest
-from shop.orders.v1.order_pb2 import OrderStatus
-from shop.orders.v1.orders_pb2 import Coordination, GetOrderRequest, PlaceOrderRequest
 
 from console.client import MeshClient
+from shop.orders.v1.order_pb2 import OrderStatus
+from shop.orders.v1.orders_pb2 import Coordination, GetOrderRequest, PlaceOrderRequest
 from tests.e2e.business import ended, set_stock, settled_books
 from tests.harness import RunningMesh, eventually
 from tests.shop import an_order

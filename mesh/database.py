@@ -65,6 +65,8 @@ class _Work(Generic[T]):
             return  # the caller gave up; what was committed stays committed
         if self.error is None:
             self.waiter.set_result(self.result)  # type: ignore[arg-type]  # None only where T is
+        elif isinstance(self.error, StopIteration):  # which a future refuses to hold
+            self.waiter.set_exception(RuntimeError("a work raised StopIteration"))
         else:
             self.waiter.set_exception(self.error)
 

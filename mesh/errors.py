@@ -17,6 +17,12 @@ from grpc_status import rpc_status
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
+# A status travels in trailing metadata, of which peers take 8 KiB. More, and the caller would get another error than
+# the one that was meant.
+MESSAGE_BYTES_MAX = 500
+DETAILS_MAX = 10
+DETAIL_BYTES_MAX = 150
+
 # After one of these nobody knows whether the step happened: it is called again with the same key.
 IN_DOUBT = frozenset(
     {
@@ -36,9 +42,10 @@ class MeshError(Exception):
 
     def __init__(self, message: str, *, reason: str = "", metadata: dict[str, str] | None = None) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = _cut(message, MESSAGE_BYTES_MAX)
         self.reason = reason
-        self.metadata = metadata or {}
+        pairs = list((metadata or {}).items())[:DETAILS_MAX]
+        self.metadata = {key: _cut(value, DETAIL_BYTES_MAX) for key, value in pairs}
 
     def details(self) -> list[Message]:
         """Further google.rpc details for the status."""
@@ -130,14 +137,19 @@ class Invalid(MeshError):
     code = grpc.StatusCode.INVALID_ARGUMENT
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
-        text = "; ".join(f"{field}: {fault}" if field else fault for field, fault in violations)
+        shown = violations[:DETAILS_MAX]
+        self.violations = [(_cut(field, DETAIL_BYTES_MAX), _cut(fault, DETAIL_BYTES_MAX)) for field, fault in shown]
+        text = "; ".join(f"{field}: {fault}" if field else fault for field, fault in self.violations)
         super().__init__(text, reason="INVALID_MESSAGE")
-        self.violations = list(violations)
 
     def details(self) -> list[Message]:
         """Which field is wrong, and how."""
         found = [error_details_pb2.BadRequest.FieldViolation(field=f, description=d) for f, d in self.violations]
         return [error_details_pb2.BadRequest(field_violations=found)]
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    return text.encode(errors="replace")[:bytes_max].decode(errors="ignore")
 
 
 def trailing_metadata(status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:

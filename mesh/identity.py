@@ -12,7 +12,7 @@ from functools import cache
 from operator import attrgetter
 from urllib.parse import quote
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from ensemble.coordination.v1 import coordination_pb2 as options
@@ -59,13 +59,21 @@ def digest(request: Message) -> bytes:
 def saga_id_path(descriptor: Descriptor) -> str:
     """The dotted path of the one saga_id field that a message reaches; raises NoSagaId."""
     paths = _marked_paths(descriptor, options.saga_id)
-    if len(paths) == 1:
+    if len(paths) == 1 and _is_text(descriptor, paths[0]):
         return paths[0]
     found = "none" if not paths else " and ".join(paths)
     raise NoSagaId(
-        f"{descriptor.full_name} must reach exactly one field with (ensemble.coordination.v1.saga_id) = true; "
+        f"{descriptor.full_name} must reach exactly one string field with (ensemble.coordination.v1.saga_id) = true; "
         f"found {found}"
     )
+
+
+def _is_text(descriptor: Descriptor, path: str) -> bool:
+    name, _, below = path.partition(".")
+    field = descriptor.fields_by_name[name]
+    if below and field.message_type is not None:
+        return _is_text(field.message_type, below)
+    return bool(field.type == FieldDescriptor.TYPE_STRING)
 
 
 @cache

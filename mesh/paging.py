@@ -34,11 +34,18 @@ def parse_token(token: str) -> Cursor | None:
         return None
     try:
         time_us, _, id_ = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode().partition(":")
-        return Cursor(int(time_us), id_)
+        return Cursor(_int64(time_us), id_)
     except (binascii.Error, ValueError):
         raise Invalid(
             [("page_token", "is not a token that this method returned; leave it out to begin anew")]
         ) from None
+
+
+def _int64(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise ValueError("no database takes it")
+    return value
 
 
 def page_size(asked: int) -> int:

@@ -44,9 +44,13 @@ Copy = Callable[[Message, Message], None]
 def _plan(target: Descriptor, sources: tuple[Descriptor, ...]) -> tuple[tuple[Copy, int], ...]:
     plan: list[tuple[Copy, int]] = []
     for field in target.fields:
-        having = [index for index, source in enumerate(sources) if _matching(field, source)]
-        for position, index in enumerate(having):
-            plan.append((_copier(field) if position == 0 else _comparer(field), index))
+        having = [
+            (index, source.fields_by_name[field.name])
+            for index, source in enumerate(sources)
+            if _matching(field, source)
+        ]
+        for position, (index, given) in enumerate(having):
+            plan.append((_copier(given) if position == 0 else _comparer(given, field), index))
     return tuple(plan)
 
 
@@ -64,18 +68,18 @@ def _shape(field: FieldDescriptor) -> tuple[Any, ...]:
     return (field.type, field.is_repeated, of_message, of_enum)
 
 
-def _copier(field: FieldDescriptor) -> Copy:
-    name = field.name
-    if field.is_repeated:
+def _copier(given: FieldDescriptor) -> Copy:
+    name = given.name
+    if given.is_repeated:
         return lambda source, target: getattr(target, name).MergeFrom(getattr(source, name))
-    if field.message_type is not None:
+    if given.message_type is not None:
 
         def copy_message(source: Message, target: Message) -> None:
             if source.HasField(name):
                 getattr(target, name).CopyFrom(getattr(source, name))
 
         return copy_message
-    if field.has_presence:
+    if given.has_presence:
 
         def copy_present(source: Message, target: Message) -> None:
             if source.HasField(name):
@@ -85,12 +89,13 @@ def _copier(field: FieldDescriptor) -> Copy:
     return lambda source, target: setattr(target, name, getattr(source, name))
 
 
-def _comparer(field: FieldDescriptor) -> Copy:
-    name = field.name
+def _comparer(given: FieldDescriptor, field: FieldDescriptor) -> Copy:
+    name = given.name
+    both_have_presence = given.has_presence and field.has_presence
 
     def compare(source: Message, target: Message) -> None:
-        present = not field.has_presence or source.HasField(name) == target.HasField(name)
-        if not present or getattr(source, name) != getattr(target, name):
+        alike = not both_have_presence or source.HasField(name) == target.HasField(name)
+        if not alike or getattr(source, name) != getattr(target, name):
             what = source.DESCRIPTOR.full_name
             raise Disagreement(f"{what}.{name} differs from what another source of {target.DESCRIPTOR.full_name} says")
 

@@ -9,8 +9,8 @@ throughput, and can be added by whoever wants them.
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import sys
 from contextvars import ContextVar
 
@@ -42,7 +42,7 @@ def configure_logging(part: str, level: str = "INFO") -> None:
 def enter_trace(traceparent: str | None) -> None:
     """Goes on with the caller's trace, or begins one, for the current task."""
     match = _VALID.fullmatch(traceparent or "")
-    trace_id, flags = match.groups() if match else (secrets.token_hex(16), "00")
+    trace_id, flags = match.groups() if match else (f"{random.getrandbits(128):032x}", "00")
     _current_trace.set(f"{trace_id}-{flags}")
 
 
@@ -51,4 +51,4 @@ def traceparent() -> str:
     if not _current_trace.get():
         enter_trace(None)
     trace_id, _, flags = _current_trace.get().partition("-")
-    return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
+    return f"00-{trace_id}-{random.getrandbits(64):016x}-{flags}"

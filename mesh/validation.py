@@ -11,9 +11,6 @@ from mesh.errors import Invalid
 
 M = TypeVar("M", bound=Message)
 
-# A sender of nonsense is told this many of its faults, not all.
-VIOLATIONS_SHOWN_MAX = 20
-
 _validator = protovalidate.Validator()
 
 
@@ -29,9 +26,7 @@ def validate(message: Message) -> None:
     """Raises Invalid where a message breaks the rules of its contract."""
     violations = _validator.collect_violations(message)
     if violations:
-        raise Invalid(
-            [(_path(one), one.proto.message or one.proto.rule_id) for one in violations[:VIOLATIONS_SHOWN_MAX]]
-        )
+        raise Invalid([(_path(one), one.proto.message or one.proto.rule_id) for one in violations])
 
 
 def _path(violation: protovalidate.Violation) -> str:

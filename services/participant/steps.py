@@ -171,7 +171,9 @@ class Steps:
 
     def _answer_again(self, tx: Connection, row: Row, trigger: Trigger) -> Answer:
         """Answers as recorded, and emits again: the truth is in the ledger, the broker may have lost it."""
-        row = replace(row, choreographed=row.choreographed or trigger.choreographed, replay=trigger.replay)
+        # The newest replay: one that still waits for the broker must not be forgotten for an older trigger's sake.
+        newest = max(row.replay, trigger.replay)
+        row = replace(row, choreographed=row.choreographed or trigger.choreographed, replay=newest)
         row = replace(row, due=self._style(tx, row))
         if row.due:
             self._ledger.emit_again(tx, row)

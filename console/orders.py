@@ -40,7 +40,7 @@ PLACING = "PLACING"
 PLACE_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 5.0
 # How long the saga's own picture may lag behind the order's end before it is shown as it is.
-LAG_S = 2.0
+LAG_S = 5.0
 
 
 @dataclass

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from google.protobuf import json_format
-from rich.table import Table
 
 from console.client import MeshClient
 from console.display import SIGNS, console
 from console.orders import READ_TIMEOUT_S, step_status
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
+from mesh import registry
 
 
 def status_name(saga: api.Saga) -> str:
@@ -27,7 +27,7 @@ def style_name(saga: api.Saga) -> str:
 def show(saga: api.Saga, *, as_json: bool) -> None:
     """Prints one saga with its steps."""
     if as_json:
-        console.print(json.dumps(_plain(saga)), markup=False)
+        print(json.dumps(_plain(saga)), flush=True)
         return
     console.print(f"{saga.saga_id}  {saga.process}  {style_name(saga).lower()}  {status_name(saga)}", markup=False)
     if saga.refusal.reason:
@@ -45,13 +45,12 @@ async def list_sagas(mesh: MeshClient, request: api.ListSagasRequest, *, as_json
     page = await mesh.orchestrator.ListSagas(request, timeout=READ_TIMEOUT_S)
     if as_json:
         body = {"sagas": [_plain(saga) for saga in page.sagas], "next_page_token": page.next_page_token}
-        console.print(json.dumps(body), markup=False)
+        print(json.dumps(body), flush=True)
         return
-    table = Table("saga", "process", "style", "status", "updated", box=None)
-    for saga in page.sagas:
+    for saga in page.sagas:  # lines, not a table: a table fits itself to the terminal and cuts the ids
         updated = saga.updated.ToDatetime().isoformat(timespec="seconds")
-        table.add_row(saga.saga_id, saga.process, style_name(saga).lower(), status_name(saga), updated)
-    console.print(table)
+        line = f"{saga.saga_id:<36}  {saga.process:<16}  {style_name(saga).lower():<13}  {status_name(saga):<12}"
+        console.print(f"{line}  {updated}Z", markup=False)
     if page.next_page_token:
         console.print(f"more: --page {page.next_page_token}", markup=False)
 
@@ -77,4 +76,8 @@ async def watch(mesh: MeshClient, saga_id: str, *, as_json: bool) -> None:
 
 
 def _plain(saga: api.Saga) -> dict[str, Any]:
+    try:
+        registry.message_class(saga.input.TypeName())  # JSON shows the input as what it is, once its module is there
+    except registry.UnknownName:
+        saga.ClearField("input")
     return json_format.MessageToDict(saga, preserving_proto_field_name=True)

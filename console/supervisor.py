@@ -9,6 +9,7 @@ input is a pipe from it, so that they stop by themselves where it is killed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -16,7 +17,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,7 +128,7 @@ class Supervisor:
             self.say("stopping …")
         stopping.set()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         with (self.data / LOCK_NAME).open("w") as lock:
             try:
@@ -146,8 +146,7 @@ class Supervisor:
         if not self.nats_url:
             await self._start_broker(next(ports) if self.base_port == 0 else _free_port(4222))
         for name in (*SERVICES, ORCHESTRATOR):
-            module = [ORCHESTRATOR] if name == ORCHESTRATOR else ["services", name]
-            self._children.append(self._part(name, module, f"{HOST}:{next(ports)}"))
+            self._children.append(self._part(name, f"{HOST}:{next(ports)}"))
         self._write()  # before the parts start: they read it
         for child in self._children:
             if child.process is None:
@@ -162,17 +161,18 @@ class Supervisor:
         self._children.append(child)
         self.nats_url = f"nats://{HOST}:{port}"
         await child.start()
-        for delay_s in Backoff(first_s=0.02, max_s=0.2).delays():
+        deadline = asyncio.get_running_loop().time() + BROKER_START_S
+        while not _accepts(HOST, port):
             if child.process is None or child.process.returncode is not None:
                 raise CannotStart(f"nats-server ended at once; {child.log} says why")
-            if _accepts(HOST, port):
-                return
-            await asyncio.sleep(delay_s)
+            if asyncio.get_running_loop().time() > deadline:
+                raise CannotStart(f"nats-server accepts nothing after {BROKER_START_S:.0f} s; {child.log} may say why")
+            await asyncio.sleep(0.05)
 
-    def _part(self, name: str, module: list[str], address: str) -> Child:
+    def _part(self, name: str, address: str) -> Child:
         environment = {**os.environ, "ENSEMBLE_DATA": str(self.data.resolve()), "ENSEMBLE_LISTEN": address}
         # -P: the folder that the user stands in must not be imported from.
-        command = [sys.executable, "-P", "-m", *module]
+        command = [sys.executable, "-P", "-m", *_module(name)]
         return Child(name, command, environment, self.data / "logs" / f"{name}.log", address)
 
     async def _keep_going(self, child: Child) -> None:
@@ -188,6 +188,8 @@ class Supervisor:
             delay_s = RESTART.bound_s(tries) if tries else 0.0
             self.say(f"{child.name} ended ({how}) and is started again{f' in {delay_s:.1f} s' if delay_s else ''}")
             await asyncio.sleep(delay_s)
+            if self._ending:
+                return
             await child.start()
             self._write()
 
@@ -203,6 +205,11 @@ class Supervisor:
         pids = {child.name: child.pid for child in self._children}
         parts = [Part(child.name, child.pid, child.address) for child in self._children if child.name != BROKER]
         MeshFile(os.getpid(), self.nats_url, pids.get(BROKER, 0), parts).write(self.data)
+
+
+def _module(name: str) -> list[str]:
+    """What Python runs for a part, behind -m."""
+    return [ORCHESTRATOR] if name == ORCHESTRATOR else ["services", name]
 
 
 def _ports(base: int) -> Iterator[int]:
@@ -238,26 +245,22 @@ async def _end_leftovers(data: Path) -> None:
     mesh = MeshFile.read(data)
     if mesh is None:
         return
-    marks = {mesh.nats_pid: str(data / "nats" / "nats-server.conf"), **{part.pid: part.name for part in mesh.parts}}
+    marks = {part.pid: f"-m {' '.join(_module(part.name))}" for part in mesh.parts}
+    marks[mesh.nats_pid] = str(data / "nats" / "nats-server.conf")
     ours = [pid for pid, mark in marks.items() if pid and mark in _command(pid)]
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in filter(_alive, ours):
-            os.kill(pid, number)
-        for _ in range(100):
-            if not any(_alive(pid) for pid in ours):
+        ours = [pid for pid in ours if _command(pid)]
+        for pid in ours:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        for _ in range(50):
+            if not any(_command(pid) for pid in ours):
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
 
 def _command(pid: int) -> str:
-    """The command line of a process; empty where there is none. A pid alone may have gone to somebody else."""
-    command = ["ps", "-o", "command=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """The whole command line of a process; empty where it has ended. A pid alone may have gone to somebody else."""
+    command = ["ps", "-ww", "-o", "stat=,command=", "-p", str(pid)]
+    state, _, line = subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition(" ")
+    return "" if state.startswith("Z") else line.strip()

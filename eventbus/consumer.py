@@ -19,6 +19,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -50,6 +51,7 @@ class Delivery:
     replay: str
     sequence: int
     deliveries: int
+    stored_us: int = 0
 
     @property
     def choreographed(self) -> bool:
@@ -138,6 +140,7 @@ class Consumer:
             message=text,
             deliveries=delivery.deliveries,
             sequence=delivery.sequence,
+            stored_us=delivery.stored_us,
             replay=delivery.replay,
         )
         try:
@@ -170,6 +173,7 @@ class Consumer:
             message="no handler lived to answer it",
             deliveries=deliveries,
             sequence=sequence,
+            stored_us=_microseconds(raw.time),
             replay=header(raw.headers, REPLAY),
         )
 
@@ -201,7 +205,12 @@ def _delivery(message: Msg) -> Delivery:
         replay=header(message.headers, REPLAY),
         sequence=metadata.sequence.stream,
         deliveries=metadata.num_delivered,
+        stored_us=_microseconds(metadata.timestamp),
     )
+
+
+def _microseconds(time: datetime | None) -> int:
+    return int(time.timestamp() * 1_000_000) if time else 0
 
 
 async def _answer(answer: Callable[[], Awaitable[None]]) -> None:

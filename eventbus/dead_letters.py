@@ -29,6 +29,7 @@ class DeadLetter:
     message: str
     deliveries: int
     sequence: int  # in the EVENTS stream
+    stored_us: int  # when that stream stored it, in microseconds since the epoch
     replay: str
 
     @property
@@ -39,7 +40,8 @@ class DeadLetter:
     def headers(self) -> dict[str, str]:
         """What is said of it. Header values are one line of ASCII: NATS mangles all else."""
         headers = {
-            MESSAGE_ID: f"dead:{self.service}:{self.sequence}",
+            # The sequence alone is not enough: a stream that was made anew counts from one again.
+            MESSAGE_ID: f"dead:{self.service}:{self.sequence}:{self.stored_us}",
             REASON: _one_line(self.reason),
             MESSAGE: _one_line(self.message),
             DELIVERIES: str(self.deliveries),

@@ -79,12 +79,15 @@ class Database:
     """An SQLite database with one writer thread. `run` may be called from the loop that made it, by any task."""
 
     def __init__(self, path: Path, *tables: MetaData) -> None:
-        """Opens the file, and makes what is missing of it and of its tables; raises OSError or DBAPIError."""
+        """Opens the file, and makes what is missing of it and of its tables; raises OSError or DatabaseLost."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._engine = _engine(path)
-        for metadata in tables:
-            metadata.create_all(self._engine)
+        try:
+            for metadata in tables:
+                metadata.create_all(self._engine)
+        except DBAPIError as error:
+            raise DatabaseLost(f"{path} cannot be opened: {error.orig}. {DatabaseLost.__doc__}") from None
         self._loop = asyncio.get_running_loop()
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._queue: queue.SimpleQueue[_Work[Any] | None] = queue.SimpleQueue()

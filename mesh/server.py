@@ -102,7 +102,9 @@ class Server:
         try:
             port = self._server.add_insecure_port(self._listen)
         except RuntimeError:
-            raise OSError(f"cannot listen on {self._listen}: the port is taken; free it, or choose another") from None
+            raise OSError(
+                f"cannot listen on {self._listen}: the port is taken, or the host is no address of this machine"
+            ) from None
         host = self._listen.rpartition(":")[0]
         self.address = f"{host}:{port}"
         await self._server.start()

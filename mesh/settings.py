@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -26,8 +26,8 @@ class Settings(BaseSettings):
     addresses: dict[str, str] = Field(
         {}, description='services elsewhere, as JSON: {"inventory": "dns:///inventory:50051"}'
     )
-    listen: str = Field("127.0.0.1:0", description="where this process serves gRPC")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    listen: str = Field("127.0.0.1:0", pattern=r"^.+:\d+$", description="HOST:PORT where this process serves gRPC")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="how much is logged")
 
     call_timeout_s: float = Field(
         10.0, gt=0, description="how long one call of a step may take, where its contract is silent"

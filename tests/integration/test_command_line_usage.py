@@ -1,0 +1,177 @@
+"""`ensemble` without a mesh: wrong usage exits 2, what needs a mesh exits 1 with one line, and the graph."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from console.main import main
+
+NODE = re.compile(r'(\w+)(?:\(\((\w+)\)\)|\["([\w.]+)"\])')
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed, and its exit status."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def ensemble(*arguments: str, data: Path | None = None) -> Done:
+    """Runs a command in this process, which saves a second each."""
+    environment = {"ENSEMBLE_DATA": str(data)} if data else {}
+    result = CliRunner(env=environment).invoke(main, list(arguments))
+    unexpected = result.exception if not isinstance(result.exception, SystemExit) else None
+    trace = "".join(traceback.format_exception(unexpected)) if unexpected else ""
+    return Done(result.exit_code, result.stdout, result.stderr + trace)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "status --json",
+        "down",
+        "order",
+        "order --json --count 3",
+        "order cancel some-order",
+        "stock teapot",
+        "saga list",
+        "saga get some-saga",
+        "audit",
+        "audit --json",
+    ],
+)
+def test_without_a_mesh_a_command_exits_1_with_one_line_that_names_the_folder(command: str, tmp_path: Path) -> None:
+    data = tmp_path / "nothing"
+    done = ensemble(*command.split(), data=data)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert str(data) in line
+    assert done.stdout == ""
+    assert not data.exists(), "looking for a mesh made its folder"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "up --replicas inventory=2",
+        "up --no-such-flag",
+        "up --base-port many",
+        "order --style sideways",
+        "order --count 0",
+        "saga list --status SIDEWAYS",
+        "saga get",
+        "graph --format pdf",
+        "no-such-command",
+    ],
+)
+def test_wrong_usage_exits_2(command: str, tmp_path: Path) -> None:
+    done = ensemble(*command.split(), data=tmp_path)
+    assert done.returncode == 2
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_replicas_are_told_to_need_postgresql(tmp_path: Path) -> None:
+    assert "PostgreSQL" in ensemble("up", "--replicas", "inventory=2", data=tmp_path).stderr
+
+
+@pytest.mark.parametrize("command", ["order", "up", "up --detach", "graph"])
+@pytest.mark.parametrize(("name", "value"), [("ENSEMBLE_CALLS_MAX", "0"), ("ENSEMBLE_ADDRESSES", "no json")])
+def test_a_wrong_setting_is_named_without_a_traceback(
+    command: str, name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    done = ensemble(*command.split(), *([] if command == "graph" else ["--data", str(tmp_path)]))
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert name.removeprefix("ENSEMBLE_").lower() in done.stderr.lower()
+
+
+@pytest.mark.parametrize("command", [["up"], ["up", "--detach"]])
+def test_a_folder_that_cannot_be_made_exits_1_with_one_line(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = ensemble(*command, "--data", str(tmp_path / "file" / "mesh"))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+Edge = tuple[str, str, str]
+
+
+@pytest.fixture(scope="module")
+def contract() -> dict[str, Any]:
+    done = ensemble("graph", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def expected(contract: dict[str, Any]) -> set[Edge]:
+    """Every edge between two methods, as the methods' own options say."""
+    methods = contract["methods"]
+    return {
+        (_label(source["method"]), event.rpartition(".")[2], _label(target["method"]))
+        for target in methods
+        for event in target["on"] + target["observes"]
+        for source in methods
+        if event in (source["emits"], source["refuses"])
+    }
+
+
+def _label(method: str) -> str:
+    service, _, name = method.rpartition(".")
+    return f"{service.split('.')[-3]}.{name}"
+
+
+def _between(edges: Iterator[Edge]) -> set[Edge]:
+    """Without the edges of the start and the end."""
+    return {edge for edge in edges if "." in edge[0] and "." in edge[2]}
+
+
+def test_the_json_graph_has_every_edge(contract: dict[str, Any], expected: set[Edge]) -> None:
+    assert len(expected) > 15
+    assert contract["processes"] == ["fulfil-order"]
+    assert _between((edge["source"], edge["event"], edge["target"]) for edge in contract["edges"]) == expected
+
+
+def test_the_dot_graph_has_every_edge(expected: set[Edge]) -> None:
+    dot = ensemble("graph", "--format", "dot").stdout
+    assert dot.startswith("digraph")
+    assert dot.count("{") == dot.count("}") == 1
+    found = re.findall(r'"([^"]+)" -> "([^"]+)" \[label="([^"]+)"', dot)
+    assert _between((source, event, target) for source, target, event in found) == expected
+
+
+def test_the_mermaid_graph_has_every_edge(expected: set[Edge]) -> None:
+    mermaid = ensemble("graph", "--format", "mermaid").stdout
+    first, *lines = mermaid.splitlines()
+    assert first == "flowchart LR"
+    edges = []
+    for line in lines:
+        if not line.strip().startswith("style "):
+            match = re.fullmatch(rf"  {NODE.pattern} (?:-->|-\.->)\|(\w+)\| {NODE.pattern}", line)
+            assert match, line
+            _, start, source, event, _, end, target = match.groups()
+            edges.append((source or start, event, target or end))
+    assert _between(iter(edges)) == expected
+
+
+def test_the_text_graph_names_every_method_and_event(contract: dict[str, Any], expected: set[Edge]) -> None:
+    text = ensemble("graph").stdout
+    for source, event, target in expected:
+        assert source in text
+        assert event in text
+        assert target in text
+    assert ensemble("graph", "--json").stdout == ensemble("graph", "--format", "json").stdout

@@ -88,12 +88,14 @@ def running(data: Path) -> MeshFile:
 
 def down(data: Path) -> None:
     """Ends a mesh, in order, and returns once all its processes are gone; raises NotRunning and TimeoutError."""
-    mesh = running(data)
-    os.kill(mesh.supervisor_pid, signal.SIGTERM)
+    if not _locked(data):
+        raise NotRunning(data)
+    supervisor = int((data / LOCK_NAME).read_text())
+    os.kill(supervisor, signal.SIGTERM)
     deadline = time.monotonic() + END_S
     while _locked(data):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the mesh in {data} does not end; its supervisor has pid {mesh.supervisor_pid}")
+            raise TimeoutError(f"the mesh in {data} does not end; its supervisor has pid {supervisor}")
         time.sleep(0.05)
 
 

@@ -130,9 +130,11 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        with (self.data / LOCK_NAME).open("w") as lock:
+        with (self.data / LOCK_NAME).open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock.truncate(0)
+                print(os.getpid(), file=lock, flush=True)  # whom `ensemble down` may signal: the holder, nobody else
             except BlockingIOError:
                 raise CannotStart(
                     f"a mesh runs in {self.data} already; end it with `ensemble down --data {self.data}`, "

@@ -5,6 +5,7 @@ streams       the streams and consumers that must exist, and their settings with
 bus           the connection: publish, and what is published is stored
 pull          the pull protocol: asks for messages, survives a broker that goes and comes
 consumer      the delivery contract: ack, retry, dead letter
+replay        ids of deliberate replays, ordered by time
 dead_letters  where messages go that nobody could handle, and what is said of them
 broker        starts a nats-server of our own, with the settings that durability needs
 """

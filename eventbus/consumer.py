@@ -30,6 +30,7 @@ from eventbus.bus import EventBus, Unpublished
 from eventbus.dead_letters import DeadLetter
 from eventbus.envelope import CHOREOGRAPHED, REPLAY, header, parse_subject
 from eventbus.pull import Puller
+from eventbus.replay import ordered
 from eventbus.streams import EVENTS, provision_consumer, provision_streams
 from mesh import telemetry
 from mesh.backoff import Backoff
@@ -121,8 +122,11 @@ class Consumer:
 
     async def _retry(self, message: Msg, delivery: Delivery, error: Exception) -> None:
         if delivery.deliveries >= self._deliveries_max:
-            reason = error.reason if isinstance(error, MeshError) and error.reason else type(error).__name__
-            await self._bury(message, delivery, reason, str(error))
+            # The text of an error that is not ours stays in our log: it may hold whatever a handler had in hand.
+            ours = (
+                error if isinstance(error, MeshError) else MeshError("a technical error; the service's log says more")
+            )
+            await self._bury(message, delivery, ours.reason or type(error).__name__, ours.message)
             return
         delay_s = RETRY.bound_s(delivery.deliveries)
         log.warning(
@@ -202,7 +206,7 @@ def _delivery(message: Msg) -> Delivery:
         event=event,
         body=message.data,
         style=style,
-        replay=header(message.headers, REPLAY),
+        replay=ordered(header(message.headers, REPLAY), _microseconds(metadata.timestamp)),
         sequence=metadata.sequence.stream,
         deliveries=metadata.num_delivered,
         stored_us=_microseconds(metadata.timestamp),

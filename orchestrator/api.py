@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import uuid_utils
 from google.protobuf import any_pb2
 
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceServicer
+from eventbus import replay
 from eventbus.bus import EventBus, Unpublished
 from eventbus.envelope import CHOREOGRAPHED, Envelope
 from mesh.changes import Changes
@@ -91,11 +91,17 @@ class OrchestratorService(OrchestratorServiceServicer):
         return api.RetrySagaResponse(saga=(await self._engine.retry(request.saga_id)).to_proto())
 
     async def HandOver(self, request: api.HandOverRequest, context: Any) -> api.HandOverResponse:
-        """Publishes the starting event, then lets go. In that order: a saga that nobody drives would be worse."""
+        """Publishes the starting event, then lets go: a saga that nobody drives would be worse than one of two.
+
+        Then once more, as the tracker did not look at what the choreography did before.
+        """
         journal = await self._engine.get(request.saga_id)
         if not journal.ended:
             await self._publish_start(journal)
-        return api.HandOverResponse(saga=(await self._engine.let_go(request.saga_id)).to_proto())
+            journal = await self._engine.let_go(request.saga_id)
+        if not journal.ended:
+            await self._publish_start(journal)
+        return api.HandOverResponse(saga=journal.to_proto())
 
     async def Adopt(self, request: api.AdoptRequest, context: Any) -> api.AdoptResponse:
         """Drives a choreographed saga from now on."""
@@ -121,7 +127,7 @@ class OrchestratorService(OrchestratorServiceServicer):
             method=HAND_OVER,
             step_key="",
             style=CHOREOGRAPHED,
-            replay=str(uuid_utils.uuid7()),
+            replay=replay.mint(),
             source="orchestrator",
         )
         try:

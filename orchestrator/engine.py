@@ -1,61 +1,40 @@
-"""Runs sagas to their end, and runs them on after a restart.
+"""Starts sagas, runs them on after a restart, and lets others take a hand in them.
 
-    RUNNING ── the workflow returns ──────────────▶ COMPLETED
-       │ ▲
-       │ └─ the pivot had decided for go ─┐
-       ▼                                  │
-    COMPENSATING ── the way back ends ────┴──────▶ COMPENSATED
-
-    either ── what calling again cannot mend ──▶ STALLED ── RetrySaga ──▶ back
-
-What may happen at any point, and what follows:
-- the process dies: every saga that had not ended is run again; what the journal forgot, the ledgers answer;
-- another orchestrator drives the same saga, or the participants' events do: each step happens once, the pivot
-  decides once, and whoever loses is told so by a refusal and follows the winner;
-- a cancellation comes: it is durable before it is acknowledged, and the pivot decides whether it came in time.
+Each saga is driven by at most one run (orchestrator.run) of this process. Whatever changes who drives it, or what is
+asked of it, holds the saga's lock from its look at the state to the commit and the run that follow, in a task of the
+engine's own: a caller who gives up in between must not leave a saga that is durable and that nobody drives.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from mesh import identity, telemetry, validation
+from mesh import identity, validation
 from mesh.changes import Changes
-from mesh.contract import Contract, Process
+from mesh.contract import Contract, Method
 from mesh.database import Database
 from mesh.errors import AlreadyExists, Invalid, NotFound, OutOfOrder, Overloaded
 from mesh.projection import project
-from orchestrator import no_go, store
-from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, Style, now_us
-from orchestrator.no_go import PivotLost
+from orchestrator import store
+from orchestrator.journal import GOING, Journal, SagaStatus, StepStatus, Style, now_us, pack
 from orchestrator.participants import Participants
-from orchestrator.saga import Saga, Stall, StepRefused
+from orchestrator.run import Run
 from orchestrator.store import WriteBehind
 from orchestrator.workflow import Workflow
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 RETRY_AFTER_S = 0.5
-
-
-class _Cancelled(Exception):
-    """The no-go side was asked for from outside."""
-
-
-class _Run:
-    """One saga that this process drives."""
-
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        self.cancel = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
 
 
 class Engine:
@@ -78,40 +57,31 @@ class Engine:
         self._changes = changes
         self._sagas_max = sagas_max
         self._behind = WriteBehind(database)
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, tuple[Run, asyncio.Task[None]]] = {}
+        self._starting = 0
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._acting: set[asyncio.Task[Any]] = set()
 
     async def write_for_ever(self) -> None:
         """Writes the journal behind. A side task of the process."""
         await self._behind.run()
 
+    async def flushed(self) -> None:
+        """Returns once all that is known is committed."""
+        await self._behind.flushed()
+
     async def recover(self) -> int:
         """Runs on all sagas that had not ended; returns how many."""
         ids = await self._database.run(store.going)
         for saga_id in ids:
-            journal = await self._database.run(lambda tx, saga_id=saga_id: store.load(tx, saga_id))  # type: ignore[misc]
-            if journal is not None and saga_id not in self._runs:
-                self._drive(journal)
+            await self._exclusively(saga_id, self._resume(saga_id))
         return len(ids)
 
-    async def start(self, process: str, packed: any_pb2.Any) -> Journal:
-        """Starts a saga and returns once that is durable; the saga as it stands where it was started before.
-
-        Raises NotFound, Invalid, AlreadyExists (this id with another input) and Overloaded.
-        """
-        event = self._unpack(process, packed)
-        saga_id = identity.saga_id(event)
-        known = await self._find(saga_id)
-        if known is None:
-            if len(self._runs) >= self._sagas_max:
-                raise Overloaded(f"{self._sagas_max} sagas run already, as many as may; try again", RETRY_AFTER_S)
-            journal = Journal(saga_id, process, Style.STYLE_ORCHESTRATED, _pack(event).SerializeToString())
-            if await self._database.run(lambda tx: store.add_saga(tx, journal)):
-                self._drive(journal)
-                return journal
-            known = await self.get(saga_id)
-        if known.input and identity.digest(self._input(known)) != identity.digest(event):
-            raise AlreadyExists(f"saga {saga_id} was started with another input; use another id", reason="SAGA_EXISTS")
-        return known
+    async def close(self) -> None:
+        """Lets go of all sagas; they are run on after the next start."""
+        await asyncio.gather(*self._acting, return_exceptions=True)
+        for saga_id in list(self._runs):
+            await self._stop(saga_id)
 
     async def get(self, saga_id: str) -> Journal:
         """A saga as it stands; raises NotFound."""
@@ -120,209 +90,165 @@ class Engine:
             raise NotFound(f"no saga {saga_id}; ListSagas shows those there are")
         return journal
 
-    async def _find(self, saga_id: str) -> Journal | None:
-        if (run := self._runs.get(saga_id)) is not None:
-            return run.journal
-        return await self._database.run(lambda tx: store.load(tx, saga_id))
-
-    async def cancel(self, saga_id: str) -> Journal:
-        """Asks for the no-go side, durably. For a choreographed saga the aborting method is called at once."""
-        journal = await self.get(saga_id)
-        if journal.ended:
-            return journal
-        if journal.style == Style.STYLE_CHOREOGRAPHED:
-            await self._abort_choreographed(journal)
-            return journal
-        journal.cancelling = True
-        if journal.status == SagaStatus.SAGA_STATUS_STALLED:
-            journal.status = SagaStatus.SAGA_STATUS_COMPENSATING
-            return await self._take(journal)
-        await self._database.run(lambda tx: store.put_saga(tx, journal))
-        if (run := self._runs.get(saga_id)) is not None:
-            run.cancel.set()
-        return journal
-
-    async def retry(self, saga_id: str) -> Journal:
-        """Sets a stalled saga going again; raises OutOfOrder where it is not stalled."""
-        journal = await self.get(saga_id)
-        if journal.status != SagaStatus.SAGA_STATUS_STALLED:
-            raise OutOfOrder(f"saga {saga_id} is not stalled but {SagaStatus.Name(journal.status)}")
-        journal.status = SagaStatus.SAGA_STATUS_RUNNING
-        return await self._take(journal)
-
-    async def adopt(self, saga_id: str) -> Journal:
-        """Drives a choreographed saga from now on: finished steps answer from their ledgers."""
-        journal = await self.get(saga_id)
-        if journal.ended or saga_id in self._runs:
-            return journal
-        if not journal.input:
-            raise OutOfOrder(f"the starting event of saga {saga_id} was not seen yet; try again")
-        journal.steps = {}
-        journal.status = SagaStatus.SAGA_STATUS_RUNNING
-        return await self._take(journal)
-
-    async def let_go(self, saga_id: str) -> Journal:
-        """Drives a saga no longer, and marks it as choreographed. Calls under way are left in doubt."""
-        journal = await self.get(saga_id)
-        if journal.ended:
-            return journal
-        await self._stop(saga_id)
-        journal.style = Style.STYLE_CHOREOGRAPHED
-        journal.status = SagaStatus.SAGA_STATUS_RUNNING
-        journal.updated_us = now_us()
-        await self._database.run(lambda tx: store.put_saga(tx, journal))
-        self._changes.changed(saga_id)
-        return journal
-
     def starting_event(self, journal: Journal) -> Message:
         """The starting event of a saga; raises OutOfOrder where it was not seen."""
         if not journal.input:
             raise OutOfOrder(f"the starting event of saga {journal.saga_id} was not seen yet; try again")
-        return self._input(journal)
+        return journal.input_as(self._workflow(journal.process).input_class)
 
-    async def close(self) -> None:
-        """Lets go of all sagas; they are run on after the next start."""
-        for saga_id in list(self._runs):
-            await self._stop(saga_id)
+    async def start(self, process: str, packed: any_pb2.Any) -> Journal:
+        """Starts a saga and returns once that is durable; the saga as it stands where it was started before.
 
-    async def flushed(self) -> None:
-        """Returns once all that is known is committed."""
-        await self._behind.flushed()
+        Raises NotFound, Invalid, AlreadyExists (this id with another input) and Overloaded.
+        """
+        event = self._unpack(process, packed)
+        saga_id = identity.saga_id(event)
+        return await self._exclusively(saga_id, self._start(saga_id, process, event))
 
-    # One saga
+    async def cancel(self, saga_id: str) -> Journal:
+        """Asks for the no-go side, durably. For a choreographed saga the aborting method is called at once."""
+        journal = await self.get(saga_id)
+        if not journal.ended and journal.style == Style.STYLE_CHOREOGRAPHED:
+            # A refusal says that the pivot had decided for go: the saga goes on, and its state tells so.
+            aborting = self._aborting(journal)
+            request = project(aborting.request_class, self.starting_event(journal))
+            await self._participants.ask(aborting, request.SerializeToString(), None, lambda _: None)
+            return journal
+        return await self._exclusively(saga_id, self._cancel(saga_id))
 
-    def _drive(self, journal: Journal) -> None:
-        run = self._runs[journal.saga_id] = _Run(journal)
-        run.task = asyncio.create_task(self._run(run), name=f"saga {journal.saga_id}")
+    async def retry(self, saga_id: str) -> Journal:
+        """Sets a stalled saga going again; raises OutOfOrder where it is not stalled."""
+        return await self._exclusively(saga_id, self._retry(saga_id))
 
-    async def _take(self, journal: Journal) -> Journal:
-        journal.style = Style.STYLE_ORCHESTRATED
+    async def adopt(self, saga_id: str) -> Journal:
+        """Drives a choreographed saga from now on: finished steps answer from their ledgers."""
+        return await self._exclusively(saga_id, self._adopt(saga_id))
+
+    async def let_go(self, saga_id: str) -> Journal:
+        """Drives a saga no longer, and marks it as choreographed. Calls under way are left in doubt.
+
+        Raises OutOfOrder while a cancellation is not decided: it was acknowledged, and must not be forgotten.
+        """
+        return await self._exclusively(saga_id, self._let_go(saga_id))
+
+    # Under the saga's lock
+
+    async def _start(self, saga_id: str, process: str, event: Message) -> Journal:
+        known = await self._find(saga_id)
+        if known is None:
+            if len(self._runs) + self._starting >= self._sagas_max:
+                raise Overloaded(f"{self._sagas_max} sagas run already, as many as may; try again", RETRY_AFTER_S)
+            journal = Journal(saga_id, process, Style.STYLE_ORCHESTRATED, pack(event))
+            self._starting += 1
+            try:
+                await self._database.run(lambda tx: store.add_saga(tx, journal))
+            finally:
+                self._starting -= 1
+            self._drive(journal)
+            return journal
+        if known.input and identity.digest(self.starting_event(known)) != identity.digest(event):
+            raise AlreadyExists(f"saga {saga_id} was started with another input; use another id", reason="SAGA_EXISTS")
+        return known
+
+    async def _resume(self, saga_id: str) -> None:
+        journal = await self._find(saga_id)
+        if journal is not None and journal.status in GOING and saga_id not in self._runs:
+            self._drive(journal)
+
+    async def _cancel(self, saga_id: str) -> Journal:
+        journal = await self.get(saga_id)
+        if journal.ended:
+            return journal
+        journal.cancelling = True
+        journal.refusal = journal.refusal or error_details_pb2.ErrorInfo(reason="CANCELLED").SerializeToString()
+        if journal.status == SagaStatus.SAGA_STATUS_STALLED:
+            return await self._go_on(journal, SagaStatus.SAGA_STATUS_COMPENSATING)
+        await self._write(journal)
+        if saga_id in self._runs:
+            self._runs[saga_id][0].cancel.set()
+        return journal
+
+    async def _retry(self, saga_id: str) -> Journal:
+        journal = await self.get(saga_id)
+        if journal.status != SagaStatus.SAGA_STATUS_STALLED:
+            raise OutOfOrder(f"saga {saga_id} is not stalled but {SagaStatus.Name(journal.status)}")
+        return await self._go_on(journal, SagaStatus.SAGA_STATUS_RUNNING)
+
+    async def _adopt(self, saga_id: str) -> Journal:
+        journal = await self.get(saga_id)
+        if journal.ended or journal.style == Style.STYLE_ORCHESTRATED:
+            return journal
+        self.starting_event(journal)
+        # What the tracker saw are no answers: the ledgers have those.
+        journal.steps = {}
+        self._behind.forget_steps(saga_id)
+        return await self._go_on(journal, SagaStatus.SAGA_STATUS_RUNNING)
+
+    async def _let_go(self, saga_id: str) -> Journal:
+        journal = await self.get(saga_id)
+        if journal.ended or journal.style == Style.STYLE_CHOREOGRAPHED:
+            return journal
+        if journal.cancelling and not self._is_decided(journal):
+            raise OutOfOrder(f"saga {saga_id} is being cancelled; hand it over once that is decided")
+        await self._stop(saga_id)
+        journal.style = Style.STYLE_CHOREOGRAPHED
+        if journal.status == SagaStatus.SAGA_STATUS_STALLED:
+            journal.status = SagaStatus.SAGA_STATUS_RUNNING
+            journal.stalled_reason = journal.stalled_help = ""
+        await self._write(journal)
+        return journal
+
+    async def _go_on(self, journal: Journal, status: SagaStatus.ValueType) -> Journal:
+        await self._stop(journal.saga_id)  # a run that has stalled may still be writing
+        journal.style, journal.status = Style.STYLE_ORCHESTRATED, status
         journal.stalled_reason = journal.stalled_help = ""
-        await self._database.run(lambda tx: store.put_saga(tx, journal))
+        await self._write(journal)
         self._drive(journal)
         return journal
 
-    async def _stop(self, saga_id: str) -> None:
-        run = self._runs.pop(saga_id, None)
-        if run is not None and run.task is not None:
-            run.task.cancel()
-            await asyncio.gather(run.task, return_exceptions=True)
-
-    async def _run(self, run: _Run) -> None:
-        journal = run.journal
-        telemetry.current_saga.set(journal.saga_id)
-        telemetry.enter_trace(None)
-        try:
-            await self._to_the_end(run)
-        except Stall as stall:
-            journal.stalled_reason, journal.stalled_help = stall.reason, stall.help
-            log.error("stalled: %s; %s", stall.reason, stall.help)
-            self._set(journal, SagaStatus.SAGA_STATUS_STALLED)
-        except Exception as error:  # a fault of ours: the saga must not vanish
-            log.exception("the engine failed")
-            journal.stalled_reason = f"the engine failed: {type(error).__name__}"
-            journal.stalled_help = f"the orchestrator's log says more; `ensemble saga retry {journal.saga_id}`"
-            self._set(journal, SagaStatus.SAGA_STATUS_STALLED)
-        await self._behind.flushed()
-        if self._runs.get(journal.saga_id) is run:
-            del self._runs[journal.saga_id]
-
-    async def _to_the_end(self, run: _Run) -> None:
-        journal = run.journal
-        go_decided = False
-        while True:
-            if journal.status == SagaStatus.SAGA_STATUS_RUNNING and not journal.cancelling:
-                try:
-                    await self._forward(run)
-                    return
-                except StepRefused as refusal:
-                    if go_decided:
-                        raise Stall(
-                            f"{refusal.method} refused ({refusal.info.reason}) though the pivot decided for go",
-                            "the contract allows no refusal behind the pivot: mend the service, "
-                            f"then run `ensemble saga retry {journal.saga_id}`",
-                        ) from refusal
-                    journal.refusal = refusal.info.SerializeToString()
-                except _Cancelled:
-                    journal.refusal = error_details_pb2.ErrorInfo(reason="CANCELLED").SerializeToString()
-            try:
-                await self._back(run)
-                return
-            except PivotLost:
-                # Too late: the cancellation is forgotten and the workflow runs again from its start.
-                go_decided = True
-                journal.cancelling, journal.refusal = False, b""
-                journal.forget_refusals()
-                run.cancel.clear()
-                self._set(journal, SagaStatus.SAGA_STATUS_RUNNING)
-
-    async def _forward(self, run: _Run) -> None:
-        journal = run.journal
-        saga = self._saga(journal)
-        workflow = self._workflow(journal.process)
-        try:
-            result = await self._supervise(saga, workflow.run(saga, self._input(journal)), run.cancel)
-        except (StepRefused, BaseExceptionGroup) as error:
-            raise _refusal_in(error) from error
-        finally:
-            await saga.abandon()
-        if result is not None:
-            journal.result = _pack(result).SerializeToString()
-        self._set(journal, SagaStatus.SAGA_STATUS_COMPLETED)
-
-    async def _back(self, run: _Run) -> None:
-        journal = run.journal
-        self._set(journal, SagaStatus.SAGA_STATUS_COMPENSATING)
-        saga = self._saga(journal)
-        try:
-            way = no_go.compensate(saga, self._contract, self._process(journal.process), self._input(journal))
-            await self._supervise(saga, way, None)
-        finally:
-            await saga.abandon()
-        self._set(journal, SagaStatus.SAGA_STATUS_COMPENSATED)
-
-    async def _supervise(self, saga: Saga, way: Awaitable[Any], cancel: asyncio.Event | None) -> Any:
-        """Runs one way of a saga until it ends, stalls, or is cancelled from outside."""
-        walking = asyncio.ensure_future(way)
-        cancelled = asyncio.ensure_future(cancel.wait()) if cancel else None
-        try:
-            waiting = {walking, saga.stalled} | ({cancelled} if cancelled else set())
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if saga.stalled.done():
-                raise saga.stalled.result()
-            if walking.done():
-                return walking.result()
-            raise _Cancelled
-        except (StepRefused, PivotLost, Stall, _Cancelled, BaseExceptionGroup):
-            raise
-        except Exception as error:
-            log.exception("the workflow failed")
-            raise Stall(
-                f"the workflow raised {type(error).__name__}: {error}",
-                f"mend it, start the orchestrator again, then run `ensemble saga retry {saga.saga_id}`",
-            ) from error
-        finally:
-            for task in filter(None, (walking, cancelled)):
-                task.cancel()
-            await asyncio.gather(*filter(None, (walking, cancelled)), return_exceptions=True)
-
-    def _saga(self, journal: Journal) -> Saga:
-        def changed(step: StepEntry) -> None:
-            journal.updated_us = now_us()
-            self._behind.step(journal.saga_id, step)
-            self._changes.changed(journal.saga_id)
-
-        return Saga(journal, self._contract, self._participants, changed)
-
-    def _set(self, journal: Journal, status: SagaStatus.ValueType) -> None:
-        journal.status = status
+    async def _write(self, journal: Journal) -> None:
+        """Commits a saga's state, behind whatever of it is still to be written, and tells those who watch."""
         journal.updated_us = now_us()
-        if status not in GOING:
-            journal.ended_us = journal.updated_us if journal.ended else 0
         self._behind.saga(journal)
+        await self._behind.flushed()
         self._changes.changed(journal.saga_id)
 
+    def _drive(self, journal: Journal) -> None:
+        workflow = self._workflow(journal.process)
+        run = Run(journal, workflow, self._contract, self._participants, self._behind, self._changes.changed)
+        task = asyncio.create_task(self._run(run), name=f"saga {journal.saga_id}")
+        self._runs[journal.saga_id] = (run, task)
+
+    async def _run(self, run: Run) -> None:
+        await run.to_the_end()
+        await self._behind.flushed()  # until then the state is read from memory
+        if self._runs.get(run.journal.saga_id, (None,))[0] is run:
+            del self._runs[run.journal.saga_id]
+
+    async def _stop(self, saga_id: str) -> None:
+        if saga_id in self._runs:
+            _, task = self._runs.pop(saga_id)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _exclusively(self, saga_id: str, action: Coroutine[Any, Any, T]) -> T:
+        lock = self._locks.setdefault(saga_id, asyncio.Lock())
+
+        async def act() -> T:
+            async with lock:
+                return await action
+
+        task = asyncio.create_task(act(), name=f"change saga {saga_id}")
+        self._acting.add(task)
+        task.add_done_callback(self._acting.discard)
+        return await asyncio.shield(task)
+
     # What a saga is about
+
+    async def _find(self, saga_id: str) -> Journal | None:
+        if saga_id in self._runs:
+            return self._runs[saga_id][0].journal
+        return await self._database.run(lambda tx: store.load(tx, saga_id))
 
     def _workflow(self, process: str) -> Workflow:
         if process not in self._workflows:
@@ -330,10 +256,16 @@ class Engine:
             raise NotFound(f"no workflow for process {process!r}; there are: {known}")
         return self._workflows[process]
 
-    def _process(self, process: str) -> Process:
-        if process not in self._contract.processes:
-            raise Stall(f"no contract starts a process {process!r}", "mark its starting event with `starts`")
-        return self._contract.processes[process]
+    def _aborting(self, journal: Journal) -> Method:
+        process = self._contract.processes.get(journal.process)
+        if process is None or process.aborting is None:
+            raise OutOfOrder(f"process {journal.process!r} has no method that aborts it")
+        return process.aborting
+
+    def _is_decided(self, journal: Journal) -> bool:
+        """Whether the aborting method has answered."""
+        step = journal.steps.get((self._aborting(journal).full_name, ""))
+        return step is not None and step.status in (StepStatus.STEP_STATUS_DONE, StepStatus.STEP_STATUS_REFUSED)
 
     def _unpack(self, process: str, packed: any_pb2.Any) -> Message:
         expected = self._workflow(process).input_class
@@ -345,31 +277,3 @@ class Engine:
         event = validation.parse(expected, packed.value)
         validation.validate(event)
         return event
-
-    def _input(self, journal: Journal) -> Message:
-        packed = any_pb2.Any.FromString(journal.input)
-        return self._workflow(journal.process).input_class.FromString(packed.value)
-
-    async def _abort_choreographed(self, journal: Journal) -> None:
-        aborting = self._process(journal.process).aborting
-        if aborting is None:
-            raise OutOfOrder(f"process {journal.process} has no method that aborts it")
-        request = project(aborting.request_class, self.starting_event(journal))
-        # A refusal says that the pivot had decided for go: the saga goes on, and its state tells so.
-        await self._participants.ask(aborting, request.SerializeToString(), None, lambda _: None)
-
-
-def _pack(message: Message) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed
-
-
-def _refusal_in(error: BaseException) -> BaseException:
-    """The refusal that ended a workflow, also where a TaskGroup wrapped it; the error itself where there is none."""
-    if isinstance(error, BaseExceptionGroup):
-        refusals = error.subgroup(StepRefused)
-        if refusals is not None:
-            return _refusal_in(refusals.exceptions[0])
-        return Stall(f"the workflow raised {error}", "mend it, and start the orchestrator again")
-    return error

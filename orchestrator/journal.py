@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
@@ -27,10 +29,19 @@ GOING = (SagaStatus.SAGA_STATUS_RUNNING, SagaStatus.SAGA_STATUS_COMPENSATING)
 
 StepKey = tuple[str, str]
 
+M = TypeVar("M", bound=Message)
+
 
 def now_us() -> int:
     """Microseconds since the epoch."""
     return time.time_ns() // 1000
+
+
+def pack(message: Message) -> bytes:
+    """A message as the bytes of an Any, as the journal keeps inputs and results."""
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed.SerializeToString()
 
 
 @dataclass
@@ -96,6 +107,10 @@ class Journal:
     def ended(self) -> bool:
         """Whether nothing will change any more."""
         return self.status in ENDED
+
+    def input_as(self, message_class: type[M]) -> M:
+        """The starting event."""
+        return message_class.FromString(any_pb2.Any.FromString(self.input).value)
 
     def forget_refusals(self) -> None:
         """Leaves only successes: the pivot decided for the way forward, and the ledgers answer the rest again."""

@@ -28,7 +28,7 @@ async def compensate(saga: Saga, contract: Contract, process: Process, start: Me
     if aborting is None:
         raise Stall(
             f"process {process.name} has no method that aborts it, so what was done cannot be taken back",
-            "give the contract a pivot and the method that `aborts` it",
+            "give the contract a pivot and the method that `aborts` it, then",
         )
     request = project(aborting.request_class, start)
     try:
@@ -40,7 +40,7 @@ async def compensate(saga: Saga, contract: Contract, process: Process, start: Me
     if not way_back.ended:
         raise Stall(
             f"the way back of {process.name} ends in no event with OUTCOME_COMPENSATED",
-            "mark the last event of the way back with `outcome: OUTCOME_COMPENSATED`",
+            "mark the last event of the way back with `outcome: OUTCOME_COMPENSATED`, then",
         )
 
 
@@ -67,10 +67,10 @@ class _WayBack:
         try:
             response = await self._saga.step(method, request)
         except StepRefused as refusal:
+            self._saga.ask_again(method, request)
             raise Stall(
                 f"{method.full_name} refused on the way back: {refusal.info.reason}",
-                "a compensation must always succeed: mend the service, "
-                f"then run `ensemble saga retry {self._saga.saga_id}`",
+                "a compensation must always succeed: mend the service, then",
             ) from refusal
         if method.emits:
             await self.follow(project(self._contract.events[method.emits].message_class, request, response))

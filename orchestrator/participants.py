@@ -40,12 +40,17 @@ class Answer:
     refusal: status_pb2.Status | None = None
 
 
-class Indefinite(Exception):
-    """The participant's answer is an error that calling again does not mend."""
+class Indefinite(errors.MeshError):
+    """The participant's answer is an error that calling again does not mend. Passed on, it is that answer."""
 
-    def __init__(self, status: status_pb2.Status) -> None:
-        super().__init__(f"{errors.grpc_code(status).name}: {status.message}")
-        self.status = status
+    def __init__(self, answer: status_pb2.Status) -> None:
+        super().__init__(f"{errors.grpc_code(answer).name}: {answer.message}")
+        self.code = errors.grpc_code(answer)
+        self.answer = answer
+
+    def status(self, domain: str) -> status_pb2.Status:
+        """The participant's own."""
+        return self.answer
 
 
 class Participants:

@@ -42,7 +42,7 @@ class Stall(Exception):
     def __init__(self, reason: str, what_to_do: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.help = what_to_do
+        self.help = what_to_do  # goes on with "run `ensemble saga retry …`"
 
 
 class Saga(grpc.aio.Channel):
@@ -73,12 +73,22 @@ class Saga(grpc.aio.Channel):
             raise StepRefused(method.full_name, refusal)
         return method.response_class.FromString(entry.outcome)
 
+    def ask_again(self, method: Method, request: Message) -> None:
+        """Forgets the answer of a step, so that the next run asks for it."""
+        self._journal.steps[method.full_name, identity.step_key(request)].status = StepStatus.STEP_STATUS_FAILED
+        self._changed(self._journal.steps[method.full_name, identity.step_key(request)])
+
     async def abandon(self) -> None:
         """Lets go of the calls under way: they are in doubt, and whoever runs the saga on settles them."""
-        calls = list(self._calling.values())
-        for call in calls:
+        calls = dict(self._calling)
+        for call in calls.values():
             call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        await asyncio.gather(*calls.values(), return_exceptions=True)
+        for key in calls:
+            entry = self._journal.steps[key]
+            if entry.status == StepStatus.STEP_STATUS_RUNNING:
+                entry.last_error = "abandoned, in doubt"
+                self._close(entry, StepStatus.STEP_STATUS_FAILED, b"")
 
     async def _settle(self, method: Method, request: Message, timeout_s: float | None) -> StepEntry:
         key = (method.full_name, identity.step_key(request))
@@ -88,7 +98,7 @@ class Saga(grpc.aio.Channel):
             raise Stall(
                 f"{method.full_name} was called with two different requests in this saga",
                 "if these are two steps, mark the field that tells them apart with "
-                "(ensemble.coordination.v1.step_key) = true; if it is one, let it build the same request every time",
+                "(ensemble.coordination.v1.step_key) = true; if it is one, let it build the same request; then",
             )
         if entry is not None and entry.status in (StepStatus.STEP_STATUS_DONE, StepStatus.STEP_STATUS_REFUSED):
             return entry
@@ -114,10 +124,10 @@ class Saga(grpc.aio.Channel):
         try:
             answer = await self._participants.ask(method, request.SerializeToString(), timeout_s, failed)
         except Indefinite as error:
-            self._close(entry, StepStatus.STEP_STATUS_FAILED, error.status.SerializeToString())
+            self._close(entry, StepStatus.STEP_STATUS_FAILED, error.answer.SerializeToString())
             raise Stall(
                 f"{method.full_name} answered {error}",
-                f"mend the cause, then run `ensemble saga retry {self.saga_id}`",
+                "mend the cause, then",
             ) from error
         entry.attempts += 1
         if answer.refusal is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sql
@@ -128,6 +129,7 @@ class WriteBehind:
         self._database = database
         self._sagas: dict[str, dict[str, Any]] = {}
         self._steps: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._forgotten: set[str] = set()
         self._there_is_work = asyncio.Event()
         self._gathering: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -141,6 +143,12 @@ class WriteBehind:
         self._steps[saga_id, step.method, step.step_key] = _step_row(saga_id, step)
         self._there_is_work.set()
 
+    def forget_steps(self, saga_id: str) -> None:
+        """Takes out all steps of a saga that were noted or written before."""
+        self._steps = {key: row for key, row in self._steps.items() if key[0] != saga_id}
+        self._forgotten.add(saga_id)
+        self._there_is_work.set()
+
     async def run(self) -> None:
         """Writes what gathers. A side task; where a write fails, the process ends and the ledgers know the rest."""
         while True:
@@ -148,8 +156,9 @@ class WriteBehind:
             self._there_is_work.clear()
             sagas, self._sagas = list(self._sagas.values()), {}
             steps, self._steps = list(self._steps.values()), {}
+            forgotten, self._forgotten = sorted(self._forgotten), set()
             written, self._gathering = self._gathering, asyncio.get_running_loop().create_future()
-            await self._database.run(lambda tx, sagas=sagas, steps=steps: _write(tx, sagas, steps))  # type: ignore[misc]
+            await self._database.run(partial(_write, forgotten=forgotten, sagas=sagas, steps=steps))
             written.set_result(None)
 
     async def flushed(self) -> None:
@@ -159,7 +168,9 @@ class WriteBehind:
         await asyncio.shield(self._gathering)
 
 
-def _write(tx: Connection, sagas: list[dict[str, Any]], steps: list[dict[str, Any]]) -> None:
+def _write(tx: Connection, forgotten: list[str], sagas: list[dict[str, Any]], steps: list[dict[str, Any]]) -> None:
+    for saga_id in forgotten:
+        tx.execute(sql.delete(STEPS).where(STEPS.c.saga_id == saga_id))
     if sagas:
         tx.execute(_PUT_SAGA, sagas)
     if steps:

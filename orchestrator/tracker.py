@@ -81,8 +81,8 @@ class Tracker:
         return step
 
     def _decide(self, journal: Journal, source: Method, event_type: EventType, event: Message) -> None:
-        if event_type.full_name == source.refuses and not source.aborts and not journal.refusal:
-            journal.refusal = _refusal(event).SerializeToString()
+        if event_type.full_name == source.refuses and not (source.aborts or source.pivot):
+            journal.refusal = _cause(journal.refusal, _refusal(event))
         if journal.ended:
             return
         if event_type.outcome in _ENDS:
@@ -90,6 +90,16 @@ class Tracker:
             journal.ended_us = now_us()
         elif source.aborts and event_type.full_name == source.emits:
             journal.status = SagaStatus.SAGA_STATUS_COMPENSATING
+
+
+def _cause(known: bytes, refusal: error_details_pb2.ErrorInfo) -> bytes:
+    """Of several refusals the same one, in whatever order they are seen. One by a tombstone is a consequence."""
+    if refusal.reason == "STEP_COMPENSATED":
+        return known
+    other = error_details_pb2.ErrorInfo.FromString(known)
+    if known and (other.domain, other.reason) <= (refusal.domain, refusal.reason):
+        return known
+    return bytes(refusal.SerializeToString())
 
 
 def _refusal(event: Message) -> error_details_pb2.ErrorInfo:

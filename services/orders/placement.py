@@ -21,8 +21,9 @@ import sqlalchemy as sql
 import uuid_utils
 from sqlalchemy import Connection
 
-from ensemble.orchestrator.v1.orchestrator_pb2 import StartSagaRequest
+from ensemble.orchestrator.v1.orchestrator_pb2 import StartSagaRequest, Style
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from eventbus import replay
 from eventbus.bus import Unpublished
 from eventbus.envelope import CHOREOGRAPHED, Envelope
 from mesh import identity
@@ -71,56 +72,65 @@ class Placement:
             order.order_id = str(uuid_utils.uuid7())
         asked = request.coordination or HYBRID
         state = await self._database.run(lambda tx: _add(tx, order, asked))
-        taken = state.coordination_taken or await self._start(order, state.coordination_asked)
+        taken = state.coordination_taken or await self._start(order, state.coordination_asked, START_S)
         return PlaceOrderResponse(order_id=order.order_id, coordination=taken)
 
-    async def look_after_for_ever(self) -> None:
-        """Starts what was placed and not started, and starts again what stalls. A side task."""
+    async def resume_for_ever(self) -> None:
+        """Starts what was placed and not started. A side task."""
         placed_before_us = tables.now_us()  # at a restart nobody else is starting what is there
         while True:
-            unstarted = tables.select_unstarted(placed_before_us, AT_ONCE_MAX)
-            for state in await self._database.run(lambda tx, query=unstarted: _states(tx, query)):  # type: ignore[misc]
-                await self._resume(state)
-            stalled_before_us = tables.now_us() - int(self._settings.stalled_after_s * 1e6)
-            stalled = tables.select_stalled(stalled_before_us, self._settings.heals_max, AT_ONCE_MAX)
-            for state in await self._database.run(lambda tx, query=stalled: _states(tx, query)):  # type: ignore[misc]
-                await self._heal(state.order)
+            # Each style by itself: orders that wait for the orchestrator must not hold up the others.
+            for asked in (BY_EVENTS, HYBRID, ORCHESTRATED):
+                query = tables.select_unstarted(asked, placed_before_us, AT_ONCE_MAX)
+                await asyncio.gather(*(self._resume(state) for state in await self._states(query)))
             await asyncio.sleep(LOOK_EVERY_S)
             placed_before_us = tables.now_us() - int(UNSTARTED_AFTER_S * 1e6)
 
+    async def heal_for_ever(self) -> None:
+        """Starts again what stalls. A side task."""
+        while True:
+            stalled_before_us = tables.now_us() - int(self._settings.stalled_after_s * 1e6)
+            query = tables.select_stalled(stalled_before_us, self._settings.heals_max, AT_ONCE_MAX)
+            for state in await self._states(query):
+                await self._heal(state.order)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _states(self, query: sql.Select[Any]) -> list[OrderState]:
+        return await self._database.run(lambda tx: [tables.state_of(row) for row in tx.execute(query)])
+
     async def _resume(self, state: OrderState) -> None:
         try:
-            await self._start(state.order, state.coordination_asked)
+            await self._start(state.order, state.coordination_asked, HYBRID_START_S)
         except MeshError as error:
             log.warning("order %s is not started yet: %s", state.order.order_id, error)
 
     async def _heal(self, order: Order) -> None:
         """Starts a case again, by a deliberate replay: finished steps answer from their ledgers and emit."""
         try:
-            await self._publish(order, replay=str(uuid_utils.uuid7()))
+            await self._publish(order, replay.mint())
         except Unpublished as error:
             log.warning("order %s stalls and cannot be started again yet: %s", order.order_id, error)
             return
         log.warning("order %s made no progress and is started again", order.order_id)
         await self._database.run(lambda tx: tx.execute(tables.count_heal(order.order_id)).rowcount)
 
-    async def _start(self, order: Order, asked: Coordination.ValueType) -> Coordination.ValueType:
-        taken = await self._start_in_style(order, asked)
-        await self._database.run(lambda tx: tx.execute(tables.set_taken(order.order_id, taken)).rowcount)
-        return taken
+    async def _start(self, order: Order, asked: Coordination.ValueType, patience_s: float) -> Coordination.ValueType:
+        """Starts an order's saga; returns the style that is on record, which a call at the same time may have set."""
+        taken = await self._start_in_style(order, asked, patience_s)
+        return await self._database.run(lambda tx: _take(tx, order.order_id, taken))
 
-    async def _start_in_style(self, order: Order, asked: Coordination.ValueType) -> Coordination.ValueType:
+    async def _start_in_style(
+        self, order: Order, asked: Coordination.ValueType, patience_s: float
+    ) -> Coordination.ValueType:
         if asked == ORCHESTRATED:
-            await self._start_surely(order)
-            return ORCHESTRATED
+            return await self._start_patiently(order, patience_s)
         if asked == HYBRID:
             try:
-                await self._start_orchestrated(order, HYBRID_START_S)
-                return ORCHESTRATED
+                return await self._start_orchestrated(order, HYBRID_START_S)
             except (Unavailable, Overloaded) as error:
                 log.info("order %s goes by choreography: %s", order.order_id, error)
         try:
-            await self._publish(order, replay="")
+            await self._publish(order, "")
         except Unpublished:
             raise Unavailable(
                 f"order {order.order_id} is recorded; its start waits for the broker. It will be started by itself; "
@@ -128,24 +138,26 @@ class Placement:
             ) from None
         return BY_EVENTS
 
-    async def _start_surely(self, order: Order) -> None:
+    async def _start_patiently(self, order: Order, patience_s: float) -> Coordination.ValueType:
         """Starts a saga across a short absence of the orchestrator: in doubt, it is started again."""
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + patience_s
         for delay_s in Backoff(max_s=1.0).delays():
             try:
-                await self._start_orchestrated(order, max(HYBRID_START_S, deadline - time.monotonic()))
-                return
+                return await self._start_orchestrated(order, max(HYBRID_START_S, deadline - time.monotonic()))
             except (Unavailable, Overloaded):
                 if time.monotonic() + delay_s > deadline:
                     raise
             await asyncio.sleep(delay_s)
+        raise AssertionError("delays never end")
 
-    async def _start_orchestrated(self, order: Order, timeout_s: float) -> None:
+    async def _start_orchestrated(self, order: Order, timeout_s: float) -> Coordination.ValueType:
+        """Starts a saga; returns who drives it, which is not the orchestrator where the events were first."""
         request = StartSagaRequest(process=PROCESS)
         request.input.Pack(OrderPlaced(order=order))
         try:
             self._orchestrator = self._orchestrator or self._surroundings.channel("orchestrator")
-            await OrchestratorServiceStub(self._orchestrator).StartSaga(request, timeout=timeout_s)
+            started = await OrchestratorServiceStub(self._orchestrator).StartSaga(request, timeout=timeout_s)
+            return BY_EVENTS if started.saga.style == Style.STYLE_CHOREOGRAPHED else ORCHESTRATED
         except UnknownAddress as error:
             raise Unavailable(str(error)) from None
         except grpc.aio.AioRpcError as error:
@@ -159,7 +171,7 @@ class Placement:
                 f"({error.code().name}). It will be started by itself; placing it again with the same id is safe"
             ) from None
 
-    async def _publish(self, order: Order, replay: str) -> None:
+    async def _publish(self, order: Order, replay_id: str) -> None:
         event = OrderPlaced(order=order)
         await self._bus.publish(
             Envelope(
@@ -169,7 +181,7 @@ class Placement:
                 method=PLACE_ORDER,
                 step_key="",
                 style=CHOREOGRAPHED,
-                replay=replay,
+                replay=replay_id,
                 source="orders",
             )
         )
@@ -186,5 +198,6 @@ def _add(tx: Connection, order: Order, asked: Coordination.ValueType) -> OrderSt
     return tables.state_of(row)
 
 
-def _states(tx: Connection, query: sql.Select[Any]) -> list[OrderState]:
-    return [tables.state_of(row) for row in tx.execute(query)]
+def _take(tx: Connection, order_id: str, taken: Coordination.ValueType) -> Coordination.ValueType:
+    tx.execute(tables.set_taken(order_id, taken))
+    return tables.state_of(tx.execute(tables.select_order(order_id)).one()).coordination_taken

@@ -62,7 +62,8 @@ class OrdersService(OrdersServiceServicer):
         """Begins to look after orders whose saga did not start, or does not go on."""
         self._database = surroundings.database
         self._placement = Placement(surroundings)
-        surroundings.life.spawn("placement", self._placement.look_after_for_ever())
+        surroundings.life.spawn("resume", self._placement.resume_for_ever())
+        surroundings.life.spawn("heal", self._placement.heal_for_ever())
 
     async def PlaceOrder(self, request: PlaceOrderRequest, context: Any) -> PlaceOrderResponse:
         """Takes an order; see services.orders.placement."""

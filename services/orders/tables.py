@@ -17,6 +17,7 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 
 from mesh import identity
 from mesh.paging import Cursor
+from services.participant.participant import LEDGER
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination, OrderState
 
@@ -105,19 +106,19 @@ def select_page(status: OrderStatus.ValueType, after: Cursor | None, limit: int)
     return query
 
 
-def select_unstarted(before_us: int, limit: int) -> sql.Select[Any]:
-    """Orders that were placed, and whose saga is not known to be started."""
+def select_unstarted(asked: Coordination.ValueType, before_us: int, limit: int) -> sql.Select[Any]:
+    """Orders that were placed in a style, and whose saga is not known to be started."""
     stuck = ORDERS.c.status.in_(OPEN) & (ORDERS.c.taken == 0) & (ORDERS.c.placed_us < before_us)
+    stuck &= ORDERS.c.asked == asked
     return sql.select(ORDERS).where(stuck).order_by(ORDERS.c.placed_us).limit(limit)
 
 
 def select_stalled(before_us: int, heals_max: int, limit: int) -> sql.Select[Any]:
     """Open orders without progress that choreography may finish, whichever side of the pivot they are on."""
-    # Not where the orchestrator was asked for by name. An order that was never placed, only cancelled, say, asked
-    # for no style.
-    by_events = (ORDERS.c.taken == Coordination.COORDINATION_CHOREOGRAPHED) | (
-        ORDERS.c.asked != Coordination.COORDINATION_ORCHESTRATED
-    )
+    # Not where the orchestrator was asked for by name, unless it has handed the case over: then events have come. An
+    # order that was never placed, only cancelled, say, asked for no style.
+    event_came = sql.exists().where(LEDGER.c.saga_id == ORDERS.c.order_id, LEDGER.c.choreographed)
+    by_events = (ORDERS.c.asked != Coordination.COORDINATION_ORCHESTRATED) | event_came
     stalled = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us < before_us) & (ORDERS.c.heals < heals_max)
     return sql.select(ORDERS).where(stalled, by_events, ORDERS.c.taken != 0).order_by(ORDERS.c.updated_us).limit(limit)
 

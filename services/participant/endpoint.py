@@ -9,12 +9,14 @@ Which form a method of the servicer takes, its contract and its signature say:
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.message import Message
 
 from eventbus.envelope import REPLAY
+from eventbus.replay import ordered
 from mesh import identity, telemetry
 from mesh.contract import Contract, ContractError, Method
 from mesh.database import Database
@@ -74,7 +76,7 @@ class Endpoint:
         async def call(request: Message, context: Context) -> Answer:
             telemetry.current_saga.set(identity.saga_id(request))
             metadata = dict(context.invocation_metadata() or ())
-            trigger = Trigger(replay=str(metadata.get(REPLAY, "")))
+            trigger = Trigger(replay=ordered(str(metadata.get(REPLAY, "")), time.time_ns() // 1000))
             answer = await self._database.run(lambda tx: self._steps.perform(tx, method, handler, request, trigger))
             for callback in answer.callbacks:
                 callback()

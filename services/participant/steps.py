@@ -28,7 +28,7 @@ from mesh import errors, identity
 from mesh.contract import Contract, Method
 from mesh.database import savepoint
 from mesh.errors import Refused, StepCompensated, StepMismatch
-from mesh.projection import project
+from mesh.projection import missing_fields, project
 from mesh.refusal import refusal_event
 from services.participant.joins import Joins
 from services.participant.ledger import Ledger, Row, State, StepId, style_of
@@ -149,8 +149,17 @@ class Steps:
             self._ledger.add(tx, Row(undone, State.TOMBSTONE, None, None, "", None, False, "", None))
         if row is None or row.state is not State.DONE:
             return method.response_class()
+        self._check_undone(method, request, row)
         step.undoes = self._contract.methods[method.compensates].response_class.FromString(row.outcome or b"")
         return handler(request, step)
+
+    def _check_undone(self, method: Method, request: Message, row: Row) -> None:
+        """A compensation that says something else than its step would reverse something else; raises StepMismatch."""
+        undone = self._contract.methods[method.compensates]
+        if missing_fields(undone.descriptor.input_type, [method.descriptor.input_type]):
+            return  # it says less than its step: nothing to compare
+        if identity.digest(project(undone.request_class, request)) != row.digest:
+            raise StepMismatch(str(row.id), f"{method.name} must say what its step said")
 
     def _success_event(self, method: Method, request: Message, response: Message) -> Message | None:
         if not method.emits:

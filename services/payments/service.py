@@ -7,7 +7,7 @@ from collections import defaultdict
 from google.type.money_pb2 import Money
 
 from services.participant import Call, OutOfOrder, Refused, Step
-from services.payments.tables import CAPTURED, METADATA, OPEN, VOIDED, authorize, balances, settle
+from services.payments.tables import CAPTURED, METADATA, NANOS, OPEN, VOIDED, authorize, balances, settle
 from shop.payments.v1.payments_pb2 import (
     AuthorizePaymentRequest,
     AuthorizePaymentResponse,
@@ -20,8 +20,6 @@ from shop.payments.v1.payments_pb2 import (
     VoidPaymentResponse,
 )
 from shop.payments.v1.payments_pb2_grpc import PaymentsServiceServicer
-
-NANOS = 10**9
 
 ACCEPTED_TOKEN = "tok_visa"
 REFUSALS = {"tok_declined": "CARD_DECLINED", "tok_insufficient_funds": "INSUFFICIENT_FUNDS"}
@@ -56,7 +54,7 @@ class PaymentsService(PaymentsServiceServicer):
         """Sums up one customer's account."""
         sums: dict[str, dict[str, int]] = defaultdict(lambda: {OPEN: 0, CAPTURED: 0, VOIDED: 0})
         for row in call.tx.execute(balances(request.customer_id)):
-            sums[row.currency][row.state] = row.amount_nanos
+            sums[row.currency][row.state] = row.units * NANOS + row.nanos
         return GetAccountResponse(balances=[_balance(currency, by_state) for currency, by_state in sums.items()])
 
 

@@ -8,6 +8,8 @@ import sqlalchemy as sql
 
 METADATA = sql.MetaData()
 
+NANOS = 10**9
+
 OPEN, CAPTURED, VOIDED = "OPEN", "CAPTURED", "VOIDED"
 
 AUTHORIZATIONS = sql.Table(
@@ -37,6 +39,8 @@ def settle(order_id: str, state: str) -> sql.Update:
 def balances(customer_id: str) -> sql.Select[Any]:
     """Sums by currency and state."""
     columns = (AUTHORIZATIONS.c.currency, AUTHORIZATIONS.c.state)
-    total = sql.cast(sql.func.sum(AUTHORIZATIONS.c.amount_nanos), sql.BigInteger).label("amount_nanos")
+    # In two parts: the sum of many amounts in nanos does not fit 64 bits.
+    units = sql.func.sum(AUTHORIZATIONS.c.amount_nanos // NANOS).label("units")
+    nanos = sql.func.sum(AUTHORIZATIONS.c.amount_nanos % NANOS).label("nanos")
     theirs = AUTHORIZATIONS.c.customer_id == customer_id
-    return sql.select(*columns, total).where(theirs).group_by(*columns).order_by(*columns)
+    return sql.select(*columns, units, nanos).where(theirs).group_by(*columns).order_by(*columns)

@@ -151,5 +151,5 @@ async def test_an_error_of_a_statement_does_not_end_the_watch(tmp_path: Path) ->
 
 async def test_a_file_that_is_no_database_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_bytes(b"this is a letter, not a database" * 100)
-    with pytest.raises(sql.exc.DatabaseError):
+    with pytest.raises(DatabaseLost, match=r"notes\.db"):
         Database(tmp_path / "notes.db", METADATA)

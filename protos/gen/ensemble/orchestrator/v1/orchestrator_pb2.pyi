@@ -97,7 +97,7 @@ class _StepStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepStatus
     STEP_STATUS_REFUSED: _StepStatus.ValueType  # 3
     """Answered with a business refusal."""
     STEP_STATUS_FAILED: _StepStatus.ValueType  # 4
-    """Answered with an error that retrying does not mend."""
+    """Answered with an error that retrying does not mend, or left in doubt when the saga turned to its way back."""
 
 class StepStatus(_StepStatus, metaclass=_StepStatusEnumTypeWrapper):
     """How far a step has come."""
@@ -111,7 +111,7 @@ STEP_STATUS_DONE: StepStatus.ValueType  # 2
 STEP_STATUS_REFUSED: StepStatus.ValueType  # 3
 """Answered with a business refusal."""
 STEP_STATUS_FAILED: StepStatus.ValueType  # 4
-"""Answered with an error that retrying does not mend."""
+"""Answered with an error that retrying does not mend, or left in doubt when the saga turned to its way back."""
 Global___StepStatus: _TypeAlias = StepStatus  # noqa: Y015
 
 @_typing.final

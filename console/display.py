@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from console.audit import Books
 from console.orders import PLACING, Changed, Followed, step_status
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
+
+if TYPE_CHECKING:  # the audit brings SQLAlchemy with it: half a second that no other command needs
+    from console.audit import Books
 
 SIGNS = {"DONE": ("✔", "green"), "REFUSED": ("✘", "red"), "FAILED": ("!", "red"), "RUNNING": ("…", "yellow")}
 COLOURS = {"COMPLETED": "green", "COMPENSATED": "yellow", "CANCELLED": "yellow"}

@@ -15,7 +15,7 @@ from mesh.validation import validate
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Address, Order, OrderLine
 from shop.orders.v1.orders_pb2 import PlaceOrderRequest
-from tests.shop import an_order, euros
+from tests.builders import an_order, euros
 
 
 def a_line(**changes: Any) -> OrderLine:

@@ -19,8 +19,8 @@ from services.participant.participant import LEDGER
 from shop.inventory.v1.inventory_pb2 import SetStockRequest
 from shop.orders.v1.order_pb2 import Address, Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination, GetOrderRequest, PlaceOrderRequest, WatchOrderRequest
+from tests.builders import an_order
 from tests.harness import eventually
-from tests.shop import an_order
 
 ENDED = (OrderStatus.ORDER_STATUS_COMPLETED, OrderStatus.ORDER_STATUS_COMPENSATED)
 

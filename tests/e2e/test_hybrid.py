@@ -13,9 +13,9 @@ import pytest
 from console.client import MeshClient
 from shop.orders.v1.order_pb2 import OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination, GetOrderRequest, PlaceOrderRequest
+from tests.builders import an_order
 from tests.e2e.business import ended, set_stock, settled_books
 from tests.harness import RunningMesh, eventually
-from tests.shop import an_order
 
 COMPLETED = OrderStatus.ORDER_STATUS_COMPLETED
 

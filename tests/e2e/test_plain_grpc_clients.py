@@ -22,9 +22,9 @@ from shop.orders.v1.orders_pb2 import (
     ListOrdersRequest,
     PlaceOrderRequest,
 )
+from tests.builders import an_order
 from tests.e2e.business import ended, place, set_stock
 from tests.harness import RunningMesh
-from tests.shop import an_order
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:

@@ -12,9 +12,9 @@ from console.client import MeshClient
 from shop.inventory.v1.inventory_pb2 import GetStockRequest
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Order, OrderStatus
+from tests.builders import an_order
 from tests.e2e.business import ended, set_stock, settled_books
 from tests.harness import RunningMesh, eventually
-from tests.shop import an_order
 
 SUBJECT = "events.choreographed.shop.orders.v1.OrderPlaced"
 HEARING_ORDER_PLACED = {"orders", "inventory", "payments", "shipping"}

@@ -25,8 +25,8 @@ from shop.inventory.v1.inventory_pb2 import (
 from shop.inventory.v1.inventory_pb2_grpc import InventoryServiceStub
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Order
+from tests.builders import an_order
 from tests.harness import Broker, eventually
-from tests.shop import an_order
 
 RESERVED = "shop.inventory.v1.StockReserved"
 RELEASED = "shop.inventory.v1.StockReleased"

@@ -11,7 +11,7 @@ from mesh.identity import NoSagaId
 from shop.notifications.v1.notifications_pb2 import NotifyCustomerRequest
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import ConfirmOrderRequest
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.mesh.protofiles import define
 
 THINGS = define("""

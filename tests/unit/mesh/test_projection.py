@@ -9,7 +9,7 @@ import pytest
 from mesh.projection import Disagreement, missing_fields, project
 from shop.inventory.v1.events_pb2 import StockReserved
 from shop.inventory.v1.inventory_pb2 import ReserveStockRequest, ReserveStockResponse
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.mesh.protofiles import define
 
 SHAPES = define("""

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2
 
 from mesh import errors
 from shop.notifications.v1.notifications_pb2 import ListNotificationsResponse, NotifyCustomerRequest
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.mesh.serving import LIST, NOTIFY, SECRET, WATCH, Serving, failure, serving
 
 

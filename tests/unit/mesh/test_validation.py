@@ -10,7 +10,7 @@ from shop.inventory.v1.inventory_pb2 import GetStockRequest
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Address, OrderLine
 from shop.orders.v1.orders_pb2 import ConfirmOrderRequest
-from tests.shop import an_order
+from tests.builders import an_order
 
 
 def faults(message: object) -> dict[str, str]:

@@ -18,7 +18,7 @@ from mesh.settings import Settings
 from orchestrator import participants as module
 from orchestrator.participants import Answer, Indefinite, Participants
 from shop.inventory.v1 import inventory_pb2 as inventory
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import CONTRACT
 
 METHOD = CONTRACT.methods["shop.inventory.v1.InventoryService.ReserveStock"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from shop.orders.v1.order_pb2 import OrderStatus
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import (
     BACK,
     COMPENSATED,

@@ -11,7 +11,7 @@ from mesh.errors import AlreadyExists, Invalid, NotFound, OutOfOrder, Refused
 from orchestrator.journal import StepStatus
 from shop.orders.v1.events_pb2 import OrderConfirmed, OrderPlaced
 from shop.orders.v1.order_pb2 import OrderStatus
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import (
     BACK,
     COMPENSATED,

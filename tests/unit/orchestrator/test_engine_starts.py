@@ -10,7 +10,7 @@ import pytest
 
 from mesh.database import Database
 from mesh.errors import Overloaded
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import COMPLETED, RUNNING, EngineBench, FakeParticipants
 
 

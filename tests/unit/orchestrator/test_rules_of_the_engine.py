@@ -12,7 +12,7 @@ from mesh.database import open_read_only
 from orchestrator import store
 from orchestrator.journal import Journal, StepStatus
 from shop.orders.v1.order_pb2 import OrderStatus
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import (
     BACK,
     COMPENSATED,

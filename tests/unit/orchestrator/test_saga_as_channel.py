@@ -23,7 +23,7 @@ from shop.notifications.v1.notifications_pb2_grpc import NotificationsServiceStu
 from shop.orders.v1.order_pb2 import OrderStatus
 from shop.orders.v1.orders_pb2 import GetOrderRequest, WatchOrderRequest
 from shop.orders.v1.orders_pb2_grpc import OrdersServiceStub
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import CONTRACT, PROCESS
 
 ORDER = an_order()

@@ -14,7 +14,7 @@ from orchestrator.journal import Style
 from orchestrator.tracker import Tracker
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Order, OrderStatus
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import (
     COMPENSATED,
     COMPENSATING,

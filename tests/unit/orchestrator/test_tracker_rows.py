@@ -20,7 +20,7 @@ from orchestrator import store
 from orchestrator.journal import Journal, SagaStatus, StepStatus, Style
 from orchestrator.tracker import Tracker
 from shop.orders.v1.order_pb2 import Order
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import CONTRACT, PROCESS, EngineBench, FakeParticipants
 from tests.unit.participant.participant_bench import an_event
 

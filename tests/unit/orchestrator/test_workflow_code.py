@@ -20,7 +20,7 @@ from shop.payments.v1.payments_pb2 import AuthorizePaymentRequest
 from shop.payments.v1.payments_pb2_grpc import PaymentsServiceStub
 from shop.shipping.v1.shipping_pb2 import BookShipmentRequest
 from shop.shipping.v1.shipping_pb2_grpc import ShippingServiceStub
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import (
     COMPENSATED,
     COMPLETED,

@@ -10,7 +10,7 @@ import sqlalchemy as sql
 from mesh.errors import StepMismatch
 from services.participant.participant import ARRIVALS
 from shop.orders.v1.order_pb2 import OrderStatus
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, an_event
 
 GO = ("inventory.StockReserved", "payments.PaymentAuthorized", "shipping.ShipmentBooked")

@@ -14,7 +14,7 @@ from mesh.database import open_read_only
 from services.inventory.service import InventoryService
 from services.participant import outbox
 from services.participant.participant import LEDGER
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, an_event, until
 
 

@@ -16,7 +16,7 @@ from services.participant import Refused, Step
 from services.participant.endpoint import handlers_of
 from shop.inventory.v1.inventory_pb2 import ReleaseStockResponse, ReserveStockResponse
 from shop.orders.v1.order_pb2 import OrderStatus
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, an_event, came, lines, reason
 
 CANCELLED = OrderStatus.ORDER_STATUS_CANCELLED

@@ -12,7 +12,7 @@ from google.rpc import status_pb2
 from mesh.errors import StepMismatch
 from services.participant.ledger import State
 from shop.orders.v1.order_pb2 import OrderStatus
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, an_event, came, lines, reason, ship_to
 
 CANCELLED = OrderStatus.ORDER_STATUS_CANCELLED

@@ -18,7 +18,7 @@ from services.orders import placement, tables
 from services.participant import Surroundings
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, short, until
 
 BY_EVENTS = Coordination.COORDINATION_CHOREOGRAPHED

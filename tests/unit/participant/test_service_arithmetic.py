@@ -12,7 +12,7 @@ from mesh.errors import NotFound, OutOfOrder
 from services.inventory.tables import STOCK
 from services.shipping.tables import BOOKINGS
 from shop.orders.v1.order_pb2 import OrderStatus
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, lines
 
 Status = OrderStatus

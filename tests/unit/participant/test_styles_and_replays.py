@@ -8,7 +8,7 @@ from eventbus import replay
 from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
 from mesh.errors import Invalid
 from shop.orders.v1.order_pb2 import OrderStatus
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, an_event, short
 
 COMPLETED, CANCELLED = OrderStatus.ORDER_STATUS_COMPLETED, OrderStatus.ORDER_STATUS_CANCELLED

@@ -13,7 +13,7 @@ from services.orders import tables
 from services.participant.ledger import State
 from shop.orders.v1.order_pb2 import OrderStatus
 from shop.orders.v1.orders_pb2 import CancelOrderRequest, Coordination
-from tests.shop import an_order
+from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, an_event, lines, reason
 
 CANCELLED = OrderStatus.ORDER_STATUS_CANCELLED

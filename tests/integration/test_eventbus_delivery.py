@@ -125,7 +125,7 @@ async def test_what_no_handler_lived_to_answer_is_a_dead_letter_by_the_advisory(
     await provision_consumer(
         desk.bus.jetstream, desk.service, subjects, ack_wait_s=0.6, deliveries_max=2, pending_max=256
     )
-    await desk.publish(b"killer", replay="replay-1")
+    await desk.publish(b"killer", replay=REPLAY_ID)
     pull = await desk.bus.jetstream.pull_subscribe_bind(desk.service, EVENTS)
     for _ in range(2):  # two processes that die of it
         await fetch_and_die(pull)

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mesh import telemetry
+from google.protobuf.message import Message
+
+from mesh import identity, telemetry
 
 CHOREOGRAPHED = "choreographed"
 ORCHESTRATED = "orchestrated"
@@ -31,6 +33,20 @@ class Envelope:
     style: str  # CHOREOGRAPHED or ORCHESTRATED
     replay: str  # id of a deliberate replay; empty: none
     source: str  # name of the service
+
+    @classmethod
+    def starting(cls, event: Message, *, method: str, source: str, replay: str = "") -> Envelope:
+        """The starting event of a choreography, published by a method that is no step of it."""
+        return cls(
+            event=event.DESCRIPTOR.full_name,
+            body=event.SerializeToString(),
+            saga_id=identity.saga_id(event),
+            method=method,
+            step_key="",
+            style=CHOREOGRAPHED,
+            replay=replay,
+            source=source,
+        )
 
     @property
     def subject(self) -> str:

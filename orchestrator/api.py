@@ -11,7 +11,7 @@ from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceServicer
 from eventbus import replay
 from eventbus.bus import EventBus, Unpublished
-from eventbus.envelope import CHOREOGRAPHED, Envelope
+from eventbus.envelope import Envelope
 from mesh.changes import Changes
 from mesh.database import Database
 from mesh.errors import OutOfOrder, Unavailable
@@ -120,16 +120,7 @@ class OrchestratorService(OrchestratorServiceServicer):
 
     async def _publish_start(self, journal: Journal) -> None:
         event = self._engine.starting_event(journal)
-        envelope = Envelope(
-            event=event.DESCRIPTOR.full_name,
-            body=event.SerializeToString(),
-            saga_id=journal.saga_id,
-            method=HAND_OVER,
-            step_key="",
-            style=CHOREOGRAPHED,
-            replay=replay.mint(),
-            source="orchestrator",
-        )
+        envelope = Envelope.starting(event, method=HAND_OVER, source="orchestrator", replay=replay.mint())
         try:
             await self._bus.publish(envelope)
         except Unpublished as error:

@@ -25,7 +25,7 @@ from ensemble.orchestrator.v1.orchestrator_pb2 import StartSagaRequest, Style
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from eventbus import replay
 from eventbus.bus import Unpublished
-from eventbus.envelope import CHOREOGRAPHED, Envelope
+from eventbus.envelope import Envelope
 from mesh import identity
 from mesh.addresses import UnknownAddress
 from mesh.backoff import Backoff
@@ -173,18 +173,7 @@ class Placement:
 
     async def _publish(self, order: Order, replay_id: str) -> None:
         event = OrderPlaced(order=order)
-        await self._bus.publish(
-            Envelope(
-                event=event.DESCRIPTOR.full_name,
-                body=event.SerializeToString(),
-                saga_id=order.order_id,
-                method=PLACE_ORDER,
-                step_key="",
-                style=CHOREOGRAPHED,
-                replay=replay_id,
-                source="orders",
-            )
-        )
+        await self._bus.publish(Envelope.starting(event, method=PLACE_ORDER, source="orders", replay=replay_id))
 
 
 def _add(tx: Connection, order: Order, asked: Coordination.ValueType) -> OrderState:

@@ -43,6 +43,15 @@ STATEMENT_LIMIT_S = 5.0
 SLOW_WORK_S = 0.5
 # How many virtual-machine instructions SQLite runs between two looks at the clock.
 _PROGRESS_EVERY = 100_000
+_TROUBLES = {
+    sqlite3.SQLITE_FULL: "the service's disk is full",
+    sqlite3.SQLITE_BUSY: "another process holds the service's database",
+    sqlite3.SQLITE_READONLY: "the service's database cannot be written",
+    sqlite3.SQLITE_CANTOPEN: "the service's database cannot be opened",
+    sqlite3.SQLITE_IOERR: "the service's disk fails",
+    sqlite3.SQLITE_CORRUPT: "the service's database is damaged",
+    sqlite3.SQLITE_NOTADB: "the service's database is damaged",
+}
 # After these the connection's idea of the file cannot be trusted.
 _LOST = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -167,7 +176,7 @@ class Database:
             with savepoint(connection):
                 work.result = self._timed(connection, work)
         except Exception as error:
-            work.error = error
+            self._fail(work, error)
         if not _driver(connection).in_transaction:
             raise _BatchLost(work.error)
 
@@ -177,9 +186,12 @@ class Database:
             with self._transaction(connection):
                 work.result = self._timed(connection, work)
         except Exception as error:
-            work.error = error
-            if _is_lost(error):
-                self._loop.call_soon_threadsafe(self._lose, error)
+            self._fail(work, error)
+
+    def _fail(self, work: _Work[Any], error: Exception) -> None:
+        work.error = _explained(error)
+        if _code(error) in _LOST:
+            self._loop.call_soon_threadsafe(self._lose, error)
 
     def _timed(self, connection: Connection, work: _Work[T]) -> T:
         began = time.monotonic()
@@ -208,7 +220,7 @@ class Database:
 
     def _lose(self, error: Exception) -> None:
         if not self._lost.done():
-            self._lost.set_exception(DatabaseLost(f"{self.path}: {error}. {DatabaseLost.__doc__}"))
+            self._lost.set_exception(DatabaseLost(f"{self.path}: {_cause(error)}. {DatabaseLost.__doc__}"))
 
 
 def _deliver_all(batch: list[_Work[Any]]) -> None:
@@ -262,7 +274,23 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return driver
 
 
-def _is_lost(error: BaseException) -> bool:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    code: int = getattr(cause, "sqlite_errorcode", 0)
-    return code & 0xFF in _LOST
+def _code(error: BaseException) -> int:
+    """SQLite's primary error code; 0 for an error that is none of SQLite's."""
+    code: int = getattr(_cause(error), "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """The driver's own error: SQLAlchemy's adds the statement and its parameters, which are nobody's business."""
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _explained(error: Exception) -> Exception:
+    """What the callers are told: that the machine is in trouble, where it is, and not their request."""
+    trouble = _TROUBLES.get(_code(error))
+    if trouble is None:
+        return error
+    log.error(
+        "a transaction was not committed: %s (%s)", trouble, error.orig if isinstance(error, DBAPIError) else error
+    )
+    return Unavailable(f"nothing was changed, as {trouble}; try again later", reason="DATABASE_UNAVAILABLE")

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from mesh import database as database_module
 from mesh.database import BATCH_MAX, Database, savepoint
-from mesh.errors import Refused
+from mesh.errors import Refused, Unavailable
 from tests.unit.mesh.notes import NOTES, Note, a_database, in_one_batch, notes_in
 
 # Counts for ever; nothing is written before it ends.
@@ -124,8 +124,8 @@ async def test_a_full_disk_costs_only_the_work_that_did_not_fit(database: Databa
 
     answers = await in_one_batch(database, before, too_big, after)
     assert (answers[0], answers[2]) == ("before", "after")
-    assert isinstance(answers[1], OperationalError)
-    assert "full" in str(answers[1])
+    assert isinstance(answers[1], Unavailable)
+    assert "disk is full" in str(answers[1])
     assert before.runs == 2  # SQLite took the whole batch back
     assert await notes_in(database) == {"before", "after"}
 

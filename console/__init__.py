@@ -1,6 +1,7 @@
 """The command line.
 
-main         `ensemble` and its commands
+main         `ensemble`, put together of its commands
+commands     their words: options, arguments, what is printed
 supervisor   `ensemble up`: the broker and every part as its own process, started again when it dies
 control      `--detach`, `status`, `down`: a mesh that runs elsewhere on this machine
 client       connections to the parts of a running mesh

@@ -1,0 +1,61 @@
+"""What all commands share: their options, and how what goes wrong is told. Exit status 1: failed, 2: wrong usage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import grpc.aio
+
+from mesh.addresses import UnknownAddress
+from mesh.settings import Settings, WrongSetting, load_settings
+
+T = TypeVar("T")
+
+STYLES = ("orchestrated", "choreographed", "hybrid")
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="ENSEMBLE_DATA",
+    default=Path(".ensemble"),
+    show_default=True,
+    help="Folder of the mesh (also ENSEMBLE_DATA).",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Failed(click.ClickException):
+    """A command that failed: one line, exit status 1."""
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Runs a command; what may go wrong becomes one line that says what to do."""
+    try:
+        return asyncio.run(main())
+    except grpc.aio.AioRpcError as error:
+        raise Failed(_explain(error)) from None
+    except (UnknownAddress, OSError) as error:
+        raise Failed(" ".join(str(error).split())) from None
+
+
+def _explain(error: grpc.aio.AioRpcError) -> str:
+    if error.code() is grpc.StatusCode.UNAVAILABLE and "recorded" not in (error.details() or ""):
+        return "the service cannot be reached; `ensemble status` shows what runs"
+    return f"{error.code().name}: {error.details()}"
+
+
+def settings_for(data: Path) -> Settings:
+    """The settings of the mesh in a folder."""
+    try:
+        return load_settings(data=data)
+    except WrongSetting as error:
+        raise click.UsageError(str(error)) from None
+
+
+def say(line: str) -> None:
+    """Prints a line at once, also into a pipe."""
+    print(line, flush=True)

@@ -7,5 +7,6 @@ pull          the pull protocol: asks for messages, survives a broker that goes 
 consumer      the delivery contract: ack, retry, dead letter
 replay        ids of deliberate replays, ordered by time
 dead_letters  where messages go that nobody could handle, and what is said of them
+dead_letter_reader  reads them
 broker        starts a nats-server of our own, with the settings that durability needs
 """

@@ -63,7 +63,7 @@ class EventBus:
             try:
                 await provision_streams(self.jetstream)
                 break
-            except (nats.errors.Error, TimeoutError) as error:
+            except (nats.errors.Error, OSError) as error:
                 log.warning("the streams cannot be provisioned yet: %s", error or type(error).__name__)
                 await asyncio.sleep(delay_s)
         self._ready.set()
@@ -82,7 +82,7 @@ class EventBus:
             raise Unpublished(f"{subject}: not connected to {self._url}")
         try:
             await self.jetstream.publish(subject, body, headers=dict(headers), timeout=PUBLISH_TIMEOUT_S)
-        except (nats.errors.Error, TimeoutError) as error:
+        except (nats.errors.Error, OSError) as error:
             # A forbidden publish looks like a timeout too; the server's reason stands in our log, by _log_error.
             raise Unpublished(f"{subject}: {error or type(error).__name__}") from error
 

@@ -163,7 +163,7 @@ class Consumer:
         try:
             raw = await self._bus.jetstream.get_msg(EVENTS, sequence)
             await dead_letters.publish(self._bus, self._letter_of(raw, sequence, deliveries))
-        except (nats.errors.Error, TimeoutError, Unpublished) as error:
+        except (nats.errors.Error, OSError, Unpublished) as error:
             log.error("message %d was delivered too often and its dead letter is not stored: %s", sequence, error)
 
     def _letter_of(self, raw: RawStreamMsg, sequence: int, deliveries: int) -> DeadLetter:
@@ -221,5 +221,5 @@ async def _answer(answer: Callable[[], Awaitable[None]]) -> None:
     """Answers the broker, if it is there; if not, the message comes again and the ledger knows it."""
     try:
         await answer()
-    except nats.errors.Error as error:
+    except (nats.errors.Error, OSError) as error:
         log.debug("the broker was not answered: %s", error)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eventbus.bus import EventBus
-from eventbus.envelope import MESSAGE_ID, REPLAY
+from eventbus.envelope import MESSAGE_ID, REPLAY, header
 
 REASON = "ensemble-reason"
 MESSAGE = "ensemble-message"
@@ -31,6 +32,23 @@ class DeadLetter:
     sequence: int  # in the EVENTS stream
     stored_us: int  # when that stream stored it, in microseconds since the epoch
     replay: str
+
+    @classmethod
+    def read(cls, subject: str, body: bytes, headers: Mapping[str, object] | None) -> DeadLetter:
+        """A dead letter as it lies in the stream; what its headers do not say is empty or 0."""
+        _, service, event = subject.split(".", 2)
+        return cls(
+            service=service,
+            event=event,
+            style=header(headers, STYLE),
+            body=body,
+            reason=header(headers, REASON),
+            message=header(headers, MESSAGE),
+            deliveries=int(header(headers, DELIVERIES) or 0),
+            sequence=int(header(headers, SEQUENCE) or 0),
+            stored_us=0,
+            replay=header(headers, REPLAY),
+        )
 
     @property
     def subject(self) -> str:

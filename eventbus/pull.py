@@ -13,6 +13,7 @@ consumer may be gone, so it is provisioned again before the next request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -74,7 +75,7 @@ class Puller:
                     continue
                 self._wake.clear()
         finally:
-            if self._client.is_connected:
+            with contextlib.suppress(nats.errors.Error, OSError):  # the connection may be gone, or go right now
                 await subscription.unsubscribe()
             await asyncio.gather(*self._working, return_exceptions=True)
 
@@ -91,7 +92,7 @@ class Puller:
             free = self._room - len(self._working)
             if not self._wanted and free >= max(1, self._room // 4):
                 await self._ask(free)
-        except (nats.errors.Error, TimeoutError) as error:
+        except (nats.errors.Error, OSError) as error:
             self._lost = True
             log.warning("%s: cannot pull yet: %s", self._durable, error or type(error).__name__)
 

@@ -59,6 +59,7 @@ async def provision_consumer(
     ack_wait_s: float,
     deliveries_max: int,
     pending_max: int,
+    stream: str = EVENTS,
 ) -> None:
     """Makes the durable pull consumer of a service, or brings it up to date. Its position is kept."""
     config = ConsumerConfig(
@@ -70,4 +71,4 @@ async def provision_consumer(
         max_deliver=deliveries_max,
         max_ack_pending=pending_max,
     )
-    await jetstream.add_consumer(EVENTS, config)
+    await jetstream.add_consumer(stream, config)

@@ -10,6 +10,7 @@ import logging
 from ensemble.orchestrator.v1 import orchestrator_pb2
 from eventbus.bus import EventBus
 from eventbus.consumer import Consumer
+from eventbus.dead_letter_reader import DeadLetterReader
 from mesh import lifecycle, telemetry
 from mesh.addresses import Addresses
 from mesh.changes import Changes
@@ -43,11 +44,14 @@ async def host(settings: Settings, life: Lifecycle) -> None:
     service = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"]
     server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
     server.add(service, bind(OrchestratorService(engine, database, changes, bus), service))
-    consumer = Consumer(bus, TRACKER, tracker.SUBJECTS, Tracker(contract, database, changes).handle, settings)
+    following = Tracker(contract, database, changes)
+    consumer = Consumer(bus, TRACKER, tracker.SUBJECTS, following.handle, settings)
+    letters = DeadLetterReader(bus, TRACKER, following.read_dead_letter, settings)
     life.spawn("database", database.watch())
     life.spawn("journal", engine.write_for_ever())
     life.spawn("broker", bus.run())
     life.spawn("tracker", consumer.run())
+    life.spawn("dead letters", letters.run())
     if count := await engine.recover():
         log.info("%d sagas go on", count)
     await server.start()

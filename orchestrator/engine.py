@@ -117,7 +117,7 @@ class Engine:
         return await self._exclusively(saga_id, self._cancel(saga_id))
 
     async def retry(self, saga_id: str) -> Journal:
-        """Sets a stalled saga going again; raises OutOfOrder where it is not stalled."""
+        """Sets a stalled saga going again, a choreographed one by adopting it; raises OutOfOrder otherwise."""
         return await self._exclusively(saga_id, self._retry(saga_id))
 
     async def adopt(self, saga_id: str) -> Journal:
@@ -172,6 +172,8 @@ class Engine:
         journal = await self.get(saga_id)
         if journal.status != SagaStatus.SAGA_STATUS_STALLED:
             raise OutOfOrder(f"saga {saga_id} is not stalled but {SagaStatus.Name(journal.status)}")
+        if journal.style == Style.STYLE_CHOREOGRAPHED:
+            return await self._adopt(saga_id)
         return await self._go_on(journal, SagaStatus.SAGA_STATUS_RUNNING)
 
     async def _adopt(self, saga_id: str) -> Journal:

@@ -16,13 +16,15 @@ from sqlalchemy import Connection
 
 from ensemble.coordination.v1 import coordination_pb2
 from eventbus.consumer import Delivery
+from eventbus.dead_letters import DeadLetter
+from eventbus.envelope import CHOREOGRAPHED
 from mesh import identity, telemetry, validation
 from mesh.changes import Changes
-from mesh.contract import Contract, EventType, Method
+from mesh.contract import Contract, EventType, Method, service_name
 from mesh.database import Database
 from mesh.errors import Invalid
 from orchestrator import store
-from orchestrator.journal import Journal, SagaStatus, StepEntry, StepStatus, Style, now_us
+from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, StepStatus, Style, now_us
 
 SUBJECTS = ("events.>",)
 
@@ -45,14 +47,43 @@ class Tracker:
         event_type = self._contract.events.get(delivery.event)
         if event_type is None or not delivery.choreographed:
             return
-        try:
-            event = validation.parse(event_type.message_class, delivery.body)
-            saga_id = identity.saga_id(event)
-        except Invalid:
+        if (event := _readable(event_type, delivery.body)) is None:
             return  # those who act on it make it a dead letter; a watcher has nothing to add
+        saga_id = identity.saga_id(event)
         telemetry.current_saga.set(saga_id)
         await self._database.run(lambda tx: self._write(tx, saga_id, event_type, event))
         self._changes.changed(saga_id)
+
+    async def read_dead_letter(self, letter: DeadLetter) -> None:
+        """Marks the saga of a dead letter as stalled, where the choreography waits for the step that it triggers."""
+        waiting = [m for m in self._contract.triggered_by(letter.event) if service_name(m.service) == letter.service]
+        if not waiting or letter.style != CHOREOGRAPHED:
+            return  # nobody in the saga waits for an observer
+        event_type = self._contract.events[letter.event]
+        if (event := _readable(event_type, letter.body)) is None:
+            return  # it belongs to no saga
+        saga_id = identity.saga_id(event)
+        telemetry.current_saga.set(saga_id)
+
+        def work(tx: Connection) -> None:
+            self._write(tx, saga_id, event_type, event)  # the letter may be read before its event is
+            self._stall(tx, saga_id, waiting[0], letter)
+
+        await self._database.run(work)
+        self._changes.changed(saga_id)
+
+    def _stall(self, tx: Connection, saga_id: str, method: Method, letter: DeadLetter) -> None:
+        journal = store.load(tx, saga_id)
+        if journal is None or journal.ended or journal.style != Style.STYLE_CHOREOGRAPHED:
+            return
+        journal.status = SagaStatus.SAGA_STATUS_STALLED
+        journal.stalled_reason = f"{method.full_name} cannot take {letter.event}: {letter.reason}: {letter.message}"
+        journal.stalled_help = (
+            f"the message is kept as {letter.subject} in the stream DEAD_LETTERS; mend the cause, then run "
+            f"`ensemble saga retry {saga_id}`"
+        )
+        journal.updated_us = now_us()
+        store.put_saga(tx, journal)
 
     def _write(self, tx: Connection, saga_id: str, event_type: EventType, event: Message) -> None:
         source = next(iter(self._contract.sources_of(event_type.full_name)), None)
@@ -87,9 +118,21 @@ class Tracker:
             return
         if event_type.outcome in _ENDS:
             journal.status = _ENDS[event_type.outcome]
+            journal.stalled_reason = journal.stalled_help = ""
             journal.ended_us = now_us()
-        elif source.aborts and event_type.full_name == source.emits:
+        elif source.aborts and event_type.full_name == source.emits and journal.status in GOING:
             journal.status = SagaStatus.SAGA_STATUS_COMPENSATING
+
+
+def _readable(event_type: EventType, body: bytes) -> Message | None:
+    """The event, where it is one."""
+    try:
+        event = validation.parse(event_type.message_class, body)
+        validation.validate(event)
+        identity.saga_id(event)
+    except Invalid:
+        return None
+    return event
 
 
 def _cause(known: bytes, refusal: error_details_pb2.ErrorInfo) -> bytes:

@@ -132,7 +132,7 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetrySaga(self, request, context):
-        """Sets a stalled saga going again.
+        """Sets a stalled saga going again. A choreographed one is adopted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,7 @@ class OrchestratorServiceStub:
     CancelSaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelSagaRequest, _orchestrator_pb2.CancelSagaResponse]
     """Asks for the no-go side. Durable when answered; the pivot decides whether it comes in time."""
     RetrySaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.RetrySagaRequest, _orchestrator_pb2.RetrySagaResponse]
-    """Sets a stalled saga going again."""
+    """Sets a stalled saga going again. A choreographed one is adopted."""
     HandOver: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.HandOverRequest, _orchestrator_pb2.HandOverResponse]
     """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go."""
     Adopt: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.AdoptRequest, _orchestrator_pb2.AdoptResponse]
@@ -82,7 +82,7 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     CancelSaga: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelSagaRequest, _orchestrator_pb2.CancelSagaResponse]  # type: ignore[assignment]
     """Asks for the no-go side. Durable when answered; the pivot decides whether it comes in time."""
     RetrySaga: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.RetrySagaRequest, _orchestrator_pb2.RetrySagaResponse]  # type: ignore[assignment]
-    """Sets a stalled saga going again."""
+    """Sets a stalled saga going again. A choreographed one is adopted."""
     HandOver: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.HandOverRequest, _orchestrator_pb2.HandOverResponse]  # type: ignore[assignment]
     """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go."""
     Adopt: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.AdoptRequest, _orchestrator_pb2.AdoptResponse]  # type: ignore[assignment]
@@ -151,7 +151,7 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_pb2.RetrySagaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.RetrySagaResponse, _abc.Awaitable[_orchestrator_pb2.RetrySagaResponse]]:
-        """Sets a stalled saga going again."""
+        """Sets a stalled saga going again. A choreographed one is adopted."""
 
     @_abc_1.abstractmethod
     def HandOver(

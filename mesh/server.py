@@ -7,6 +7,7 @@ that every call needs (admission, trace, parsing, the contract's rules, typed er
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,6 +47,9 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second process on the same port is an error, not a silent half of the calls
 )
 
+# How long answers that are given may take to leave, when the server stops.
+SENDING_S = 0.2
+
 # Told to callers that are turned away.
 RETRY_AFTER_S = 0.2
 
@@ -62,7 +66,10 @@ class Admission:
     """Bounds the unary calls that are served at once. Watch streams do not count: they wait, they do not work."""
 
     def __init__(self, calls_max: int) -> None:
+        self._calls_max = calls_max
         self._free = calls_max
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @contextlib.contextmanager
     def admit(self) -> Any:
@@ -70,10 +77,17 @@ class Admission:
         if self._free <= 0:
             raise errors.Overloaded("this process serves as many calls as it can; try again", RETRY_AFTER_S)
         self._free -= 1
+        self._idle.clear()
         try:
             yield
         finally:
             self._free += 1
+            if self._free == self._calls_max:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Returns once no unary call is being served."""
+        await self._idle.wait()
 
 
 class Server:
@@ -112,9 +126,17 @@ class Server:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
-        """Says NOT_SERVING, refuses new calls, lets those under way finish for a while, then ends."""
+        """Says NOT_SERVING, refuses new calls, lets those under way finish for a while, then ends.
+
+        Open streams do not hold it up: a watcher watches again, elsewhere or later.
+        """
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._drain_s)
+        draining = asyncio.create_task(self._server.stop(self._drain_s), name="drain")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                await self._admission.idle()
+        await self._server.stop(SENDING_S)
+        await draining
 
     def _handler(self, service: ServiceDescriptor, binding: Binding) -> Any:
         domain = service.full_name.rpartition(".")[0]

@@ -84,6 +84,7 @@ async def test_health_is_serving_between_start_and_stop() -> None:
         health = health_pb2_grpc.HealthStub(server.channel)
         for name in ("", NOTIFICATIONS.full_name):
             assert (await health.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
+        server.server._drain_s = 5
         watching = health.Watch(health_pb2.HealthCheckRequest(service=""))
         assert (await watching.read()).status == SERVING
         stopping = asyncio.create_task(server.server.stop())
@@ -109,6 +110,16 @@ async def test_a_stop_lets_a_call_under_way_finish_and_refuses_new_ones() -> Non
         assert await waiting
         async with asyncio.timeout(5):
             await stopping
+
+
+async def test_an_open_stream_does_not_hold_up_a_stop() -> None:
+    async with serving() as server:
+        server.server._drain_s = 30
+        stream = server.watch("saga-1")
+        assert await stream.read()
+        async with asyncio.timeout(5):
+            await server.server.stop()
+        await failure(stream.read())
 
 
 async def test_reflection_lists_the_services() -> None:

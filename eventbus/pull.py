@@ -17,7 +17,8 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
@@ -44,7 +45,7 @@ class Puller:
         durable: str,
         *,
         room: int,
-        handle: Callable[[Msg], Awaitable[None]],
+        handle: Callable[[Msg], Coroutine[Any, Any, None]],
         provision: Callable[[], Awaitable[None]],
     ) -> None:
         self._client = client
@@ -116,12 +117,9 @@ class Puller:
 
     def _start(self, message: Msg) -> None:
         self._wanted = max(0, self._wanted - 1)
-        task = asyncio.create_task(self._handle_one(message), name=f"{self._durable} handles {message.subject}")
+        task = asyncio.create_task(self._handle(message), name=f"{self._durable} handles {message.subject}")
         self._working.add(task)
         task.add_done_callback(self._finished)
-
-    async def _handle_one(self, message: Msg) -> None:
-        await self._handle(message)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._working.discard(task)

@@ -142,10 +142,6 @@ class Contract:
         """The methods that emit an event, on success or on refusal."""
         return [method for method in self.methods.values() if event and event in (method.emits, method.refuses)]
 
-    def compensation_of(self, method: Method) -> Method | None:
-        """The method that reverses this one."""
-        return next((other for other in self.methods.values() if other.compensates == method.full_name), None)
-
     @cached_property
     def processes(self) -> dict[str, Process]:
         """The processes that the events of these contracts start, by name."""

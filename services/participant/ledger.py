@@ -96,7 +96,7 @@ class Ledger:
         key &= c.step_key == sql.bindparam("k_step")
         self._find = sql.select(table).where(key)
         self._add = table.insert()
-        self._emit = table.update().where(key)
+        self._trigger_again = table.update().where(key)
         self._published = (
             table.update()
             .where(key, c.due == sql.bindparam("k_due"), c.replay == sql.bindparam("k_replay"))
@@ -132,8 +132,8 @@ class Ledger:
             },
         )
 
-    def emit_again(self, tx: Connection, row: Row) -> None:
-        """Writes that the event of a recorded step is due (again): event, body, choreographed, replay and due."""
+    def trigger_again(self, tx: Connection, row: Row) -> None:
+        """Writes what changes when a recorded step is triggered again: event, body, choreographed, replay and due."""
         changed = {
             "event": row.event,
             "body": row.body,
@@ -141,7 +141,7 @@ class Ledger:
             "replay": row.replay,
             "due": row.due,
         }
-        tx.execute(self._emit, {**_key(row.id), **changed})
+        tx.execute(self._trigger_again, {**_key(row.id), **changed})
 
     def published(self, tx: Connection, emissions: list[tuple[StepId, str, str]]) -> None:
         """Clears `due` of (step, style, replay), unless the event became due again in another way since."""

@@ -171,21 +171,23 @@ class Steps:
     ) -> Answer:
         error = StepCompensated(str(row.id))
         status = error.status(self._domain)
-        if not (trigger.choreographed and method.refuses):
+        if not trigger.choreographed:
             return Answer(status=status)
-        # Silent, it would strand a hand-over: the join never fills, and the siblings are held for ever.
-        event = refusal_event(self._contract, method, request, error.error_info(self._domain))
-        row = replace(row, event=event.DESCRIPTOR.full_name, body=event.SerializeToString())
+        if method.refuses:
+            # Silent, it would strand a hand-over: the join never fills, and the siblings are held for ever.
+            event = refusal_event(self._contract, method, request, error.error_info(self._domain))
+            row = replace(row, event=event.DESCRIPTOR.full_name, body=event.SerializeToString())
         return replace(self._answer_again(tx, row, trigger), status=status)
 
     def _answer_again(self, tx: Connection, row: Row, trigger: Trigger) -> Answer:
         """Answers as recorded, and emits again: the truth is in the ledger, the broker may have lost it."""
         # The newest replay: one that still waits for the broker must not be forgotten for an older trigger's sake.
         newest = max(row.replay, trigger.replay)
+        choreographed_now = trigger.choreographed and not row.choreographed
         row = replace(row, choreographed=row.choreographed or trigger.choreographed, replay=newest)
         row = replace(row, due=self._style(tx, row))
-        if row.due:
-            self._ledger.emit_again(tx, row)
+        if row.due or choreographed_now:  # also of a step that emits nothing: it decides the style of those that do
+            self._ledger.trigger_again(tx, row)
         return self._answer(row, [])
 
     def _style(self, tx: Connection, row: Row) -> str | None:

@@ -124,11 +124,6 @@ def test_an_event_comes_from_success_or_from_refusal(travel: Contract) -> None:
     assert travel.sources_of("") == []
 
 
-def test_the_compensation_of_a_method_is_found(travel: Contract) -> None:
-    assert travel.compensation_of(in_travel(travel, "HoldSeat")) is in_travel(travel, "GiveSeat")
-    assert travel.compensation_of(in_travel(travel, "Book")) is None
-
-
 def test_a_process_is_what_follows_from_its_starting_event(travel: Contract) -> None:
     process = travel.processes["travel"]
     assert isinstance(process, Process)

@@ -139,3 +139,13 @@ async def test_an_event_without_a_proper_saga_id_is_invalid(inventory: Bench, or
     with pytest.raises(Invalid):
         await inventory.event(an_event("orders.OrderPlaced", an_order(order_id=order_id)))
     assert await inventory.rows() == []
+
+
+async def test_an_event_counts_for_the_style_also_when_its_step_was_called_before_and_emits_nothing(
+    orders: Bench,
+) -> None:
+    order = an_order()
+    await orders.call("RecordOrder", order=order)
+    await orders.event(an_event("orders.OrderPlaced", order))
+    await orders.call("CancelOrder", order=order)
+    assert await styles(orders) == [("OrderCancelled", CHOREOGRAPHED)]

@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import error_details_pb2 as google_dot_rpc_dot_error__details__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ensemble/orchestrator/v1/orchestrator.proto\x12\x18\x65nsemble.orchestrator.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/rpc/error_details.proto\"\xdc\x01\n\x04Step\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08step_key\x18\x02 \x01(\t\x12\x34\n\x06status\x18\x03 \x01(\x0e\x32$.ensemble.orchestrator.v1.StepStatus\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x05\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x07 \x01(\t\"\xbd\x03\n\x04Saga\x12\x0f\n\x07saga_id\x18\x01 \x01(\t\x12\x0f\n\x07process\x18\x02 \x01(\t\x12\x34\n\x06status\x18\x03 \x01(\x0e\x32$.ensemble.orchestrator.v1.SagaStatus\x12.\n\x05style\x18\x04 \x01(\x0e\x32\x1f.ensemble.orchestrator.v1.Style\x12-\n\x05steps\x18\x05 \x03(\x0b\x32\x1e.ensemble.orchestrator.v1.Step\x12+\n\x07started\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07updated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07refusal\x18\t \x01(\x0b\x32\x15.google.rpc.ErrorInfo\x12\x16\n\x0estalled_reason\x18\n \x01(\t\x12\x14\n\x0cstalled_help\x18\x0b \x01(\t\x12#\n\x05input\x18\x0c \x01(\x0b\x32\x14.google.protobuf.Any\"Y\n\x10StartSagaRequest\x12\x18\n\x07process\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12+\n\x05input\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyB\x06\xbaH\x03\xc8\x01\x01\"A\n\x11StartSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"W\n\x0eRunSagaRequest\x12\x18\n\x07process\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12+\n\x05input\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyB\x06\xbaH\x03\xc8\x01\x01\"\x8d\x01\n\x0fRunSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\x12$\n\x06result\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\x12&\n\x07refusal\x18\x03 \x01(\x0b\x32\x15.google.rpc.ErrorInfo\"?\n\x0eGetSagaRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"?\n\x0fGetSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"\xcd\x01\n\x10ListSagasRequest\x12>\n\x06status\x18\x01 \x01(\x0e\x32$.ensemble.orchestrator.v1.SagaStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x0f\n\x07process\x18\x02 \x01(\t\x12\x38\n\x05style\x18\x03 \x01(\x0e\x32\x1f.ensemble.orchestrator.v1.StyleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x05 \x01(\t\"[\n\x11ListSagasResponse\x12-\n\x05sagas\x18\x01 \x03(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x10WatchSagaRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"A\n\x11WatchSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"B\n\x11\x43\x61ncelSagaRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"B\n\x12\x43\x61ncelSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"A\n\x10RetrySagaRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"A\n\x11RetrySagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"@\n\x0fHandOverRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"@\n\x10HandOverResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"=\n\x0c\x41\x64optRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"=\n\rAdoptResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga*\xb1\x01\n\nSagaStatus\x12\x1b\n\x17SAGA_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13SAGA_STATUS_RUNNING\x10\x01\x12\x1c\n\x18SAGA_STATUS_COMPENSATING\x10\x02\x12\x19\n\x15SAGA_STATUS_COMPLETED\x10\x03\x12\x1b\n\x17SAGA_STATUS_COMPENSATED\x10\x04\x12\x17\n\x13SAGA_STATUS_STALLED\x10\x05*O\n\x05Style\x12\x15\n\x11STYLE_UNSPECIFIED\x10\x00\x12\x16\n\x12STYLE_ORCHESTRATED\x10\x01\x12\x17\n\x13STYLE_CHOREOGRAPHED\x10\x02*\x89\x01\n\nStepStatus\x12\x1b\n\x17STEP_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13STEP_STATUS_RUNNING\x10\x01\x12\x14\n\x10STEP_STATUS_DONE\x10\x02\x12\x17\n\x13STEP_STATUS_REFUSED\x10\x03\x12\x16\n\x12STEP_STATUS_FAILED\x10\x04\x32\x95\x07\n\x13OrchestratorService\x12\x64\n\tStartSaga\x12*.ensemble.orchestrator.v1.StartSagaRequest\x1a+.ensemble.orchestrator.v1.StartSagaResponse\x12^\n\x07RunSaga\x12(.ensemble.orchestrator.v1.RunSagaRequest\x1a).ensemble.orchestrator.v1.RunSagaResponse\x12^\n\x07GetSaga\x12(.ensemble.orchestrator.v1.GetSagaRequest\x1a).ensemble.orchestrator.v1.GetSagaResponse\x12\x64\n\tListSagas\x12*.ensemble.orchestrator.v1.ListSagasRequest\x1a+.ensemble.orchestrator.v1.ListSagasResponse\x12\x66\n\tWatchSaga\x12*.ensemble.orchestrator.v1.WatchSagaRequest\x1a+.ensemble.orchestrator.v1.WatchSagaResponse0\x01\x12g\n\nCancelSaga\x12+.ensemble.orchestrator.v1.CancelSagaRequest\x1a,.ensemble.orchestrator.v1.CancelSagaResponse\x12\x64\n\tRetrySaga\x12*.ensemble.orchestrator.v1.RetrySagaRequest\x1a+.ensemble.orchestrator.v1.RetrySagaResponse\x12\x61\n\x08HandOver\x12).ensemble.orchestrator.v1.HandOverRequest\x1a*.ensemble.orchestrator.v1.HandOverResponse\x12X\n\x05\x41\x64opt\x12&.ensemble.orchestrator.v1.AdoptRequest\x1a\'.ensemble.orchestrator.v1.AdoptResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ensemble/orchestrator/v1/orchestrator.proto\x12\x18\x65nsemble.orchestrator.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/rpc/error_details.proto\"\xdc\x01\n\x04Step\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08step_key\x18\x02 \x01(\t\x12\x34\n\x06status\x18\x03 \x01(\x0e\x32$.ensemble.orchestrator.v1.StepStatus\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x05\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x07 \x01(\t\"\x89\x04\n\x04Saga\x12\x0f\n\x07saga_id\x18\x01 \x01(\t\x12\x0f\n\x07process\x18\x02 \x01(\t\x12\x34\n\x06status\x18\x03 \x01(\x0e\x32$.ensemble.orchestrator.v1.SagaStatus\x12.\n\x05style\x18\x04 \x01(\x0e\x32\x1f.ensemble.orchestrator.v1.Style\x12-\n\x05steps\x18\x05 \x03(\x0b\x32\x1e.ensemble.orchestrator.v1.Step\x12+\n\x07started\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07updated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07refusal\x18\t \x01(\x0b\x32\x15.google.rpc.ErrorInfo\x12\x16\n\x0estalled_reason\x18\n \x01(\t\x12\x14\n\x0cstalled_help\x18\x0b \x01(\t\x12#\n\x05input\x18\x0c \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0f\n\x07version\x18\r \x01(\x05\x12\x0e\n\x06parent\x18\x0e \x01(\t\x12)\n\x05wakes\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x10StartSagaRequest\x12\x18\n\x07process\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12+\n\x05input\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyB\x06\xbaH\x03\xc8\x01\x01\"A\n\x11StartSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"W\n\x0eRunSagaRequest\x12\x18\n\x07process\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12+\n\x05input\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyB\x06\xbaH\x03\xc8\x01\x01\"\x8d\x01\n\x0fRunSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\x12$\n\x06result\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\x12&\n\x07refusal\x18\x03 \x01(\x0b\x32\x15.google.rpc.ErrorInfo\"?\n\x0eGetSagaRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"?\n\x0fGetSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"\xcd\x01\n\x10ListSagasRequest\x12>\n\x06status\x18\x01 \x01(\x0e\x32$.ensemble.orchestrator.v1.SagaStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x0f\n\x07process\x18\x02 \x01(\t\x12\x38\n\x05style\x18\x03 \x01(\x0e\x32\x1f.ensemble.orchestrator.v1.StyleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x05 \x01(\t\"[\n\x11ListSagasResponse\x12-\n\x05sagas\x18\x01 \x03(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x10WatchSagaRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"A\n\x11WatchSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"B\n\x11\x43\x61ncelSagaRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"|\n\x12\x43\x61ncelSagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\x12\x38\n\x07verdict\x18\x02 \x01(\x0e\x32\'.ensemble.orchestrator.v1.CancelVerdict\"A\n\x10RetrySagaRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"A\n\x11RetrySagaResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"@\n\x0fHandOverRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"@\n\x10HandOverResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"=\n\x0c\x41\x64optRequest\x12-\n\x07saga_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"=\n\rAdoptResponse\x12,\n\x04saga\x18\x01 \x01(\x0b\x32\x1e.ensemble.orchestrator.v1.Saga\"J\n\x11PruneSagasRequest\x12\x35\n\nolder_than\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x06\xbaH\x03\xc8\x01\x01\"8\n\x12PruneSagasResponse\x12\r\n\x05sagas\x18\x01 \x01(\x03\x12\x13\n\x0bledger_rows\x18\x02 \x01(\x03*\xb1\x01\n\nSagaStatus\x12\x1b\n\x17SAGA_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13SAGA_STATUS_RUNNING\x10\x01\x12\x1c\n\x18SAGA_STATUS_COMPENSATING\x10\x02\x12\x19\n\x15SAGA_STATUS_COMPLETED\x10\x03\x12\x1b\n\x17SAGA_STATUS_COMPENSATED\x10\x04\x12\x17\n\x13SAGA_STATUS_STALLED\x10\x05*j\n\rCancelVerdict\x12\x1e\n\x1a\x43\x41NCEL_VERDICT_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41NCEL_VERDICT_CANCELLED\x10\x01\x12\x1b\n\x17\x43\x41NCEL_VERDICT_TOO_LATE\x10\x02*O\n\x05Style\x12\x15\n\x11STYLE_UNSPECIFIED\x10\x00\x12\x16\n\x12STYLE_ORCHESTRATED\x10\x01\x12\x17\n\x13STYLE_CHOREOGRAPHED\x10\x02*\x89\x01\n\nStepStatus\x12\x1b\n\x17STEP_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13STEP_STATUS_RUNNING\x10\x01\x12\x14\n\x10STEP_STATUS_DONE\x10\x02\x12\x17\n\x13STEP_STATUS_REFUSED\x10\x03\x12\x16\n\x12STEP_STATUS_FAILED\x10\x04\x32\xfe\x07\n\x13OrchestratorService\x12\x64\n\tStartSaga\x12*.ensemble.orchestrator.v1.StartSagaRequest\x1a+.ensemble.orchestrator.v1.StartSagaResponse\x12^\n\x07RunSaga\x12(.ensemble.orchestrator.v1.RunSagaRequest\x1a).ensemble.orchestrator.v1.RunSagaResponse\x12^\n\x07GetSaga\x12(.ensemble.orchestrator.v1.GetSagaRequest\x1a).ensemble.orchestrator.v1.GetSagaResponse\x12\x64\n\tListSagas\x12*.ensemble.orchestrator.v1.ListSagasRequest\x1a+.ensemble.orchestrator.v1.ListSagasResponse\x12\x66\n\tWatchSaga\x12*.ensemble.orchestrator.v1.WatchSagaRequest\x1a+.ensemble.orchestrator.v1.WatchSagaResponse0\x01\x12g\n\nCancelSaga\x12+.ensemble.orchestrator.v1.CancelSagaRequest\x1a,.ensemble.orchestrator.v1.CancelSagaResponse\x12\x64\n\tRetrySaga\x12*.ensemble.orchestrator.v1.RetrySagaRequest\x1a+.ensemble.orchestrator.v1.RetrySagaResponse\x12\x61\n\x08HandOver\x12).ensemble.orchestrator.v1.HandOverRequest\x1a*.ensemble.orchestrator.v1.HandOverResponse\x12X\n\x05\x41\x64opt\x12&.ensemble.orchestrator.v1.AdoptRequest\x1a\'.ensemble.orchestrator.v1.AdoptResponse\x12g\n\nPruneSagas\x12+.ensemble.orchestrator.v1.PruneSagasRequest\x1a,.ensemble.orchestrator.v1.PruneSagasResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,52 +62,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HANDOVERREQUEST'].fields_by_name['saga_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_ADOPTREQUEST'].fields_by_name['saga_id']._loaded_options = None
   _globals['_ADOPTREQUEST'].fields_by_name['saga_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
-  _globals['_SAGASTATUS']._serialized_start=2350
-  _globals['_SAGASTATUS']._serialized_end=2527
-  _globals['_STYLE']._serialized_start=2529
-  _globals['_STYLE']._serialized_end=2608
-  _globals['_STEPSTATUS']._serialized_start=2611
-  _globals['_STEPSTATUS']._serialized_end=2748
-  _globals['_STEP']._serialized_start=195
-  _globals['_STEP']._serialized_end=415
-  _globals['_SAGA']._serialized_start=418
-  _globals['_SAGA']._serialized_end=863
-  _globals['_STARTSAGAREQUEST']._serialized_start=865
-  _globals['_STARTSAGAREQUEST']._serialized_end=954
-  _globals['_STARTSAGARESPONSE']._serialized_start=956
-  _globals['_STARTSAGARESPONSE']._serialized_end=1021
-  _globals['_RUNSAGAREQUEST']._serialized_start=1023
-  _globals['_RUNSAGAREQUEST']._serialized_end=1110
-  _globals['_RUNSAGARESPONSE']._serialized_start=1113
-  _globals['_RUNSAGARESPONSE']._serialized_end=1254
-  _globals['_GETSAGAREQUEST']._serialized_start=1256
-  _globals['_GETSAGAREQUEST']._serialized_end=1319
-  _globals['_GETSAGARESPONSE']._serialized_start=1321
-  _globals['_GETSAGARESPONSE']._serialized_end=1384
-  _globals['_LISTSAGASREQUEST']._serialized_start=1387
-  _globals['_LISTSAGASREQUEST']._serialized_end=1592
-  _globals['_LISTSAGASRESPONSE']._serialized_start=1594
-  _globals['_LISTSAGASRESPONSE']._serialized_end=1685
-  _globals['_WATCHSAGAREQUEST']._serialized_start=1687
-  _globals['_WATCHSAGAREQUEST']._serialized_end=1752
-  _globals['_WATCHSAGARESPONSE']._serialized_start=1754
-  _globals['_WATCHSAGARESPONSE']._serialized_end=1819
-  _globals['_CANCELSAGAREQUEST']._serialized_start=1821
-  _globals['_CANCELSAGAREQUEST']._serialized_end=1887
-  _globals['_CANCELSAGARESPONSE']._serialized_start=1889
-  _globals['_CANCELSAGARESPONSE']._serialized_end=1955
-  _globals['_RETRYSAGAREQUEST']._serialized_start=1957
-  _globals['_RETRYSAGAREQUEST']._serialized_end=2022
-  _globals['_RETRYSAGARESPONSE']._serialized_start=2024
-  _globals['_RETRYSAGARESPONSE']._serialized_end=2089
-  _globals['_HANDOVERREQUEST']._serialized_start=2091
-  _globals['_HANDOVERREQUEST']._serialized_end=2155
-  _globals['_HANDOVERRESPONSE']._serialized_start=2157
-  _globals['_HANDOVERRESPONSE']._serialized_end=2221
-  _globals['_ADOPTREQUEST']._serialized_start=2223
-  _globals['_ADOPTREQUEST']._serialized_end=2284
-  _globals['_ADOPTRESPONSE']._serialized_start=2286
-  _globals['_ADOPTRESPONSE']._serialized_end=2347
-  _globals['_ORCHESTRATORSERVICE']._serialized_start=2751
-  _globals['_ORCHESTRATORSERVICE']._serialized_end=3668
+  _globals['_PRUNESAGASREQUEST'].fields_by_name['older_than']._loaded_options = None
+  _globals['_PRUNESAGASREQUEST'].fields_by_name['older_than']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SAGASTATUS']._serialized_start=2650
+  _globals['_SAGASTATUS']._serialized_end=2827
+  _globals['_CANCELVERDICT']._serialized_start=2829
+  _globals['_CANCELVERDICT']._serialized_end=2935
+  _globals['_STYLE']._serialized_start=2937
+  _globals['_STYLE']._serialized_end=3016
+  _globals['_STEPSTATUS']._serialized_start=3019
+  _globals['_STEPSTATUS']._serialized_end=3156
+  _globals['_STEP']._serialized_start=227
+  _globals['_STEP']._serialized_end=447
+  _globals['_SAGA']._serialized_start=450
+  _globals['_SAGA']._serialized_end=971
+  _globals['_STARTSAGAREQUEST']._serialized_start=973
+  _globals['_STARTSAGAREQUEST']._serialized_end=1062
+  _globals['_STARTSAGARESPONSE']._serialized_start=1064
+  _globals['_STARTSAGARESPONSE']._serialized_end=1129
+  _globals['_RUNSAGAREQUEST']._serialized_start=1131
+  _globals['_RUNSAGAREQUEST']._serialized_end=1218
+  _globals['_RUNSAGARESPONSE']._serialized_start=1221
+  _globals['_RUNSAGARESPONSE']._serialized_end=1362
+  _globals['_GETSAGAREQUEST']._serialized_start=1364
+  _globals['_GETSAGAREQUEST']._serialized_end=1427
+  _globals['_GETSAGARESPONSE']._serialized_start=1429
+  _globals['_GETSAGARESPONSE']._serialized_end=1492
+  _globals['_LISTSAGASREQUEST']._serialized_start=1495
+  _globals['_LISTSAGASREQUEST']._serialized_end=1700
+  _globals['_LISTSAGASRESPONSE']._serialized_start=1702
+  _globals['_LISTSAGASRESPONSE']._serialized_end=1793
+  _globals['_WATCHSAGAREQUEST']._serialized_start=1795
+  _globals['_WATCHSAGAREQUEST']._serialized_end=1860
+  _globals['_WATCHSAGARESPONSE']._serialized_start=1862
+  _globals['_WATCHSAGARESPONSE']._serialized_end=1927
+  _globals['_CANCELSAGAREQUEST']._serialized_start=1929
+  _globals['_CANCELSAGAREQUEST']._serialized_end=1995
+  _globals['_CANCELSAGARESPONSE']._serialized_start=1997
+  _globals['_CANCELSAGARESPONSE']._serialized_end=2121
+  _globals['_RETRYSAGAREQUEST']._serialized_start=2123
+  _globals['_RETRYSAGAREQUEST']._serialized_end=2188
+  _globals['_RETRYSAGARESPONSE']._serialized_start=2190
+  _globals['_RETRYSAGARESPONSE']._serialized_end=2255
+  _globals['_HANDOVERREQUEST']._serialized_start=2257
+  _globals['_HANDOVERREQUEST']._serialized_end=2321
+  _globals['_HANDOVERRESPONSE']._serialized_start=2323
+  _globals['_HANDOVERRESPONSE']._serialized_end=2387
+  _globals['_ADOPTREQUEST']._serialized_start=2389
+  _globals['_ADOPTREQUEST']._serialized_end=2450
+  _globals['_ADOPTRESPONSE']._serialized_start=2452
+  _globals['_ADOPTRESPONSE']._serialized_end=2513
+  _globals['_PRUNESAGASREQUEST']._serialized_start=2515
+  _globals['_PRUNESAGASREQUEST']._serialized_end=2589
+  _globals['_PRUNESAGASRESPONSE']._serialized_start=2591
+  _globals['_PRUNESAGASRESPONSE']._serialized_end=2647
+  _globals['_ORCHESTRATORSERVICE']._serialized_start=3159
+  _globals['_ORCHESTRATORSERVICE']._serialized_end=4181
 # @@protoc_insertion_point(module_scope)

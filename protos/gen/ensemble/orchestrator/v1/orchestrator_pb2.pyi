@@ -6,6 +6,7 @@ The orchestrator: starts sagas, shows them, and lets a person or a program take 
 from collections import abc as _abc
 from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -57,6 +58,30 @@ SAGA_STATUS_COMPENSATED: SagaStatus.ValueType  # 4
 SAGA_STATUS_STALLED: SagaStatus.ValueType  # 5
 """Needs a person; `stalled_reason` says why, `stalled_help` what to do."""
 Global___SagaStatus: _TypeAlias = SagaStatus  # noqa: Y015
+
+class _CancelVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CancelVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CancelVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CANCEL_VERDICT_UNSPECIFIED: _CancelVerdict.ValueType  # 0
+    """Not decided yet: the participant of the pivot has not answered. The cancellation is durable."""
+    CANCEL_VERDICT_CANCELLED: _CancelVerdict.ValueType  # 1
+    """It came in time: the saga is, or will be, compensated."""
+    CANCEL_VERDICT_TOO_LATE: _CancelVerdict.ValueType  # 2
+    """The pivot had decided for go, or the saga had completed: it goes forward."""
+
+class CancelVerdict(_CancelVerdict, metaclass=_CancelVerdictEnumTypeWrapper):
+    """What became of a cancellation."""
+
+CANCEL_VERDICT_UNSPECIFIED: CancelVerdict.ValueType  # 0
+"""Not decided yet: the participant of the pivot has not answered. The cancellation is durable."""
+CANCEL_VERDICT_CANCELLED: CancelVerdict.ValueType  # 1
+"""It came in time: the saga is, or will be, compensated."""
+CANCEL_VERDICT_TOO_LATE: CancelVerdict.ValueType  # 2
+"""The pivot had decided for go, or the saga had completed: it goes forward."""
+Global___CancelVerdict: _TypeAlias = CancelVerdict  # noqa: Y015
 
 class _Style:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -182,6 +207,9 @@ class Saga(_message.Message):
     STALLED_REASON_FIELD_NUMBER: _builtins.int
     STALLED_HELP_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    WAKES_FIELD_NUMBER: _builtins.int
     saga_id: _builtins.str
     """Identifies the saga; comes from the starting event."""
     process: _builtins.str
@@ -194,6 +222,10 @@ class Saga(_message.Message):
     """Why it is stalled."""
     stalled_help: _builtins.str
     """What to do about it."""
+    version: _builtins.int
+    """Which version of its workflow it runs on, from start to end."""
+    parent: _builtins.str
+    """The saga that started it, where one did."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
         """Its steps in the order in which they began."""
@@ -218,6 +250,10 @@ class Saga(_message.Message):
     def input(self) -> _any_pb2.Any:
         """Its starting event."""
 
+    @_builtins.property
+    def wakes(self) -> _timestamp_pb2.Timestamp:
+        """Set while it only waits (a sleep, an event, a child): when it goes on at the latest."""
+
     def __init__(
         self,
         *,
@@ -233,10 +269,13 @@ class Saga(_message.Message):
         stalled_reason: _builtins.str = ...,
         stalled_help: _builtins.str = ...,
         input: _any_pb2.Any | None = ...,
+        version: _builtins.int = ...,
+        parent: _builtins.str = ...,
+        wakes: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "input", b"input", "refusal", b"refusal", "started", b"started", "updated", b"updated"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "input", b"input", "refusal", b"refusal", "started", b"started", "updated", b"updated", "wakes", b"wakes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "input", b"input", "process", b"process", "refusal", b"refusal", "saga_id", b"saga_id", "stalled_help", b"stalled_help", "stalled_reason", b"stalled_reason", "started", b"started", "status", b"status", "steps", b"steps", "style", b"style", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "input", b"input", "parent", b"parent", "process", b"process", "refusal", b"refusal", "saga_id", b"saga_id", "stalled_help", b"stalled_help", "stalled_reason", b"stalled_reason", "started", b"started", "status", b"status", "steps", b"steps", "style", b"style", "updated", b"updated", "version", b"version", "wakes", b"wakes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -545,6 +584,9 @@ class CancelSagaResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SAGA_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    verdict: Global___CancelVerdict.ValueType
+    """Who won."""
     @_builtins.property
     def saga(self) -> Global___Saga:
         """The saga as it stands."""
@@ -553,10 +595,11 @@ class CancelSagaResponse(_message.Message):
         self,
         *,
         saga: Global___Saga | None = ...,
+        verdict: Global___CancelVerdict.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["saga", b"saga"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["saga", b"saga"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["saga", b"saga", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -699,3 +742,53 @@ class AdoptResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdoptResponse: _TypeAlias = AdoptResponse  # noqa: Y015
+
+@_typing.final
+class PruneSagasRequest(_message.Message):
+    """Request of PruneSagas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLDER_THAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def older_than(self) -> _duration_pb2.Duration:
+        """Only sagas that ended longer ago than this."""
+
+    def __init__(
+        self,
+        *,
+        older_than: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneSagasRequest: _TypeAlias = PruneSagasRequest  # noqa: Y015
+
+@_typing.final
+class PruneSagasResponse(_message.Message):
+    """Response of PruneSagas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAGAS_FIELD_NUMBER: _builtins.int
+    LEDGER_ROWS_FIELD_NUMBER: _builtins.int
+    sagas: _builtins.int
+    """How many sagas were forgotten."""
+    ledger_rows: _builtins.int
+    """How many rows of ledgers went with them."""
+    def __init__(
+        self,
+        *,
+        sagas: _builtins.int = ...,
+        ledger_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_rows", b"ledger_rows", "sagas", b"sagas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneSagasResponse: _TypeAlias = PruneSagasResponse  # noqa: Y015

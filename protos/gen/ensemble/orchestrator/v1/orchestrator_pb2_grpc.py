@@ -80,6 +80,11 @@ class OrchestratorServiceStub:
                 request_serializer=ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.AdoptRequest.SerializeToString,
                 response_deserializer=ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.AdoptResponse.FromString,
                 _registered_method=True)
+        self.PruneSagas = channel.unary_unary(
+                '/ensemble.orchestrator.v1.OrchestratorService/PruneSagas',
+                request_serializer=ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.PruneSagasRequest.SerializeToString,
+                response_deserializer=ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.PruneSagasResponse.FromString,
+                _registered_method=True)
 
 
 class OrchestratorServiceServicer:
@@ -125,7 +130,8 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelSaga(self, request, context):
-        """Asks for the no-go side. Durable when answered; the pivot decides whether it comes in time.
+        """Asks for the no-go side, durably; the pivot decides whether it comes in time. Waits for that decision as long as
+        the caller's deadline allows (5 s at most) and says who won.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +153,14 @@ class OrchestratorServiceServicer:
 
     def Adopt(self, request, context):
         """Takes a choreographed saga: its workflow runs under the same saga id; finished steps answer from their ledgers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneSagas(self, request, context):
+        """Forgets sagas that ended long ago: first their rows in the ledgers of all participants, then their own. After that
+        a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,6 +213,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.Adopt,
                     request_deserializer=ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.AdoptRequest.FromString,
                     response_serializer=ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.AdoptResponse.SerializeToString,
+            ),
+            'PruneSagas': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneSagas,
+                    request_deserializer=ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.PruneSagasRequest.FromString,
+                    response_serializer=ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.PruneSagasResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -445,6 +464,33 @@ class OrchestratorService:
             '/ensemble.orchestrator.v1.OrchestratorService/Adopt',
             ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.AdoptRequest.SerializeToString,
             ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.AdoptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneSagas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ensemble.orchestrator.v1.OrchestratorService/PruneSagas',
+            ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.PruneSagasRequest.SerializeToString,
+            ensemble_dot_orchestrator_dot_v1_dot_orchestrator__pb2.PruneSagasResponse.FromString,
             options,
             channel_credentials,
             insecure,

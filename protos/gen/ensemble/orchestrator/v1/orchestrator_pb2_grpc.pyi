@@ -50,13 +50,19 @@ class OrchestratorServiceStub:
     faster than the reader reads are merged; the last one always comes.
     """
     CancelSaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelSagaRequest, _orchestrator_pb2.CancelSagaResponse]
-    """Asks for the no-go side. Durable when answered; the pivot decides whether it comes in time."""
+    """Asks for the no-go side, durably; the pivot decides whether it comes in time. Waits for that decision as long as
+    the caller's deadline allows (5 s at most) and says who won.
+    """
     RetrySaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.RetrySagaRequest, _orchestrator_pb2.RetrySagaResponse]
     """Sets a stalled saga going again. A choreographed one is adopted."""
     HandOver: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.HandOverRequest, _orchestrator_pb2.HandOverResponse]
     """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go."""
     Adopt: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.AdoptRequest, _orchestrator_pb2.AdoptResponse]
     """Takes a choreographed saga: its workflow runs under the same saga id; finished steps answer from their ledgers."""
+    PruneSagas: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.PruneSagasRequest, _orchestrator_pb2.PruneSagasResponse]
+    """Forgets sagas that ended long ago: first their rows in the ledgers of all participants, then their own. After that
+    a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT.
+    """
 
 @_typing.type_check_only
 class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
@@ -80,13 +86,19 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     faster than the reader reads are merged; the last one always comes.
     """
     CancelSaga: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelSagaRequest, _orchestrator_pb2.CancelSagaResponse]  # type: ignore[assignment]
-    """Asks for the no-go side. Durable when answered; the pivot decides whether it comes in time."""
+    """Asks for the no-go side, durably; the pivot decides whether it comes in time. Waits for that decision as long as
+    the caller's deadline allows (5 s at most) and says who won.
+    """
     RetrySaga: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.RetrySagaRequest, _orchestrator_pb2.RetrySagaResponse]  # type: ignore[assignment]
     """Sets a stalled saga going again. A choreographed one is adopted."""
     HandOver: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.HandOverRequest, _orchestrator_pb2.HandOverResponse]  # type: ignore[assignment]
     """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go."""
     Adopt: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.AdoptRequest, _orchestrator_pb2.AdoptResponse]  # type: ignore[assignment]
     """Takes a choreographed saga: its workflow runs under the same saga id; finished steps answer from their ledgers."""
+    PruneSagas: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.PruneSagasRequest, _orchestrator_pb2.PruneSagasResponse]  # type: ignore[assignment]
+    """Forgets sagas that ended long ago: first their rows in the ledgers of all participants, then their own. After that
+    a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT.
+    """
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs workflows durably and shows the sagas of both styles."""
@@ -143,7 +155,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_pb2.CancelSagaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.CancelSagaResponse, _abc.Awaitable[_orchestrator_pb2.CancelSagaResponse]]:
-        """Asks for the no-go side. Durable when answered; the pivot decides whether it comes in time."""
+        """Asks for the no-go side, durably; the pivot decides whether it comes in time. Waits for that decision as long as
+        the caller's deadline allows (5 s at most) and says who won.
+        """
 
     @_abc_1.abstractmethod
     def RetrySaga(
@@ -168,5 +182,15 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.AdoptResponse, _abc.Awaitable[_orchestrator_pb2.AdoptResponse]]:
         """Takes a choreographed saga: its workflow runs under the same saga id; finished steps answer from their ledgers."""
+
+    @_abc_1.abstractmethod
+    def PruneSagas(
+        self,
+        request: _orchestrator_pb2.PruneSagasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_pb2.PruneSagasResponse, _abc.Awaitable[_orchestrator_pb2.PruneSagasResponse]]:
+        """Forgets sagas that ended long ago: first their rows in the ledgers of all participants, then their own. After that
+        a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT.
+        """
 
 def add_OrchestratorServiceServicer_to_server(servicer: OrchestratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -13,10 +13,10 @@ import time
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.dialects.sqlite import Insert, insert
 
 from mesh import identity
 from mesh.paging import Cursor
+from mesh.sql import Insert, insert
 from services.participant.participant import LEDGER
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination, OrderState
@@ -38,11 +38,8 @@ ORDERS = sql.Table(
     sql.Column("heals", sql.Integer, nullable=False),  # how often it was started again
 )
 sql.Index("orders_by_age", ORDERS.c.placed_us, ORDERS.c.order_id)
-sql.Index(
-    "orders_open",
-    ORDERS.c.updated_us,
-    sqlite_where=ORDERS.c.status.in_([1, 2, 4]),  # PENDING, CONFIRMED, CANCELLED
-)
+_IS_OPEN = ORDERS.c.status.in_([1, 2, 4])  # PENDING, CONFIRMED, CANCELLED
+sql.Index("orders_open", ORDERS.c.updated_us, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
 
 OPEN = (
     OrderStatus.ORDER_STATUS_PENDING,

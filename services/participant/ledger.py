@@ -55,7 +55,8 @@ def ledger_table(metadata: sql.MetaData) -> sql.Table:
         sql.Column("replay", sql.String(64), nullable=False),  # of the latest trigger
         sql.Column("due", sql.String(16)),  # the style in which its event waits for publication
     )
-    sql.Index("ledger_due", table.c.saga_id, sqlite_where=table.c.due.is_not(None))
+    is_due = table.c.due.is_not(None)
+    sql.Index("ledger_due", table.c.saga_id, sqlite_where=is_due, postgresql_where=is_due)
     return table
 
 

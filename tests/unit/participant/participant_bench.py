@@ -18,8 +18,8 @@ from eventbus.bus import Unpublished
 from eventbus.consumer import Delivery
 from eventbus.envelope import CHOREOGRAPHED, REPLAY, Envelope
 from mesh import errors
-from mesh.database import Database
 from mesh.registry import message_class
+from mesh.sqlite import SqliteDatabase
 from services.participant.ledger import Row, StepId
 from services.participant.participant import LEDGER, METADATA, Participant
 from shop.orders.v1.order_pb2 import Address, Order, OrderLine
@@ -111,7 +111,7 @@ class Bench:
         self.publisher = FakePublisher()
         self.servicer = servicer
         name = type(servicer).__name__
-        self.database = Database(folder / f"{name}.db", METADATA, servicer.tables)
+        self.database = SqliteDatabase(folder / f"{name}.db", METADATA, servicer.tables)
         self.participant = Participant(servicer, self.database, self.publisher)
         self.contract = self.participant.contract
         self._calls = {binding.method.name: binding.call for binding in self.participant.endpoint.bindings()}

@@ -14,10 +14,10 @@ from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
-from sqlalchemy.dialects.sqlite import insert
 
 from mesh.database import Database
 from mesh.paging import Cursor
+from mesh.sql import insert
 from orchestrator.journal import GOING, Journal, StepEntry, Style
 
 log = logging.getLogger(__name__)

@@ -120,10 +120,10 @@ def select_stalled(before_us: int, heals_max: int, limit: int) -> sql.Select[Any
     return sql.select(ORDERS).where(stalled, by_events, ORDERS.c.taken != 0).order_by(ORDERS.c.updated_us).limit(limit)
 
 
-def count_heal(order_id: str) -> sql.Update:
-    """Writes that an order was started again."""
-    healed = {"heals": ORDERS.c.heals + 1, "updated_us": now_us()}
-    return sql.update(ORDERS).where(ORDERS.c.order_id == order_id).values(healed)
+def count_heal(order_id: str, seen_us: int, now_us: int, count: int = 1) -> sql.Update:
+    """Writes that an order is started again; touches no row where it moved since it was last updated at `seen_us`."""
+    unmoved = (ORDERS.c.order_id == order_id) & (ORDERS.c.updated_us == seen_us)
+    return sql.update(ORDERS).where(unmoved).values(heals=ORDERS.c.heals + count, updated_us=now_us)
 
 
 def state_of(row: sql.Row[Any]) -> OrderState:

@@ -146,10 +146,10 @@ class Ledger:
 
     def published(self, tx: Connection, emissions: list[tuple[StepId, str, str]]) -> None:
         """Clears `due` of (step, style, replay), unless the event became due again in another way since."""
-        tx.execute(
-            self._published,
-            [{**_key(step), "k_due": style, "k_replay": replay} for step, style, replay in emissions],
-        )
+        marks = [{**_key(step), "k_due": style, "k_replay": replay} for step, style, replay in emissions]
+        # In one order everywhere, so that two replicas that mark the same rows do not lock each other out.
+        marks.sort(key=lambda mark: (mark["k_saga"], mark["k_method"], mark["k_step"]))
+        tx.execute(self._published, marks)
 
     def due(self, tx: Connection, limit: int) -> list[Row]:
         """Rows whose event waits for publication."""

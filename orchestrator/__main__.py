@@ -15,7 +15,7 @@ from mesh import lifecycle, telemetry
 from mesh.addresses import Addresses
 from mesh.changes import Changes
 from mesh.contract import Contract
-from mesh.database import Database
+from mesh.database import open_database
 from mesh.lifecycle import Lifecycle
 from mesh.server import Server, bind
 from mesh.settings import Settings, load_settings_or_exit
@@ -34,7 +34,7 @@ TRACKER = "tracker"
 
 async def host(settings: Settings, life: Lifecycle) -> None:
     """Serves the orchestrator until the process is asked to stop."""
-    database = Database(settings.data / "databases" / f"{NAME}.db", store.METADATA)
+    database = open_database(settings, NAME, store.METADATA)
     addresses = Addresses(settings)
     contract = Contract.of_packages(*settings.contract_packages)
     changes = Changes()

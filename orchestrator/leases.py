@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
-from sqlalchemy.dialects.postgresql import insert
+from mesh.sql import insert
 
 from orchestrator import store
 from orchestrator.journal import Journal

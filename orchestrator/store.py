@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
-from sqlalchemy.dialects.postgresql import insert
+from mesh.sql import insert
 
 from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry
 from orchestrator.tables import MAIL, METADATA, SAGAS, STEPS

@@ -38,7 +38,7 @@ def audit(data: Path, as_json: bool) -> None:
     from console import display
 
     try:
-        books = books_of.audit(data)
+        books = books_of.audit(settings_for(data))
     except books_of.NoBooks as error:
         raise Failed(str(error)) from None
     if as_json:

@@ -16,8 +16,8 @@ from google.rpc import status_pb2
 from mesh import errors
 from mesh.changes import Changes
 from mesh.contract import Contract, Method, service_name
-from mesh.database import Database
 from mesh.errors import Refused
+from mesh.sqlite import SqliteDatabase
 from orchestrator import store, workflows
 from orchestrator.engine import Engine
 from orchestrator.journal import Journal, SagaStatus
@@ -165,7 +165,7 @@ class EngineBench:
         workflows: dict[str, Workflow] | None = None,
         sagas_max: int = 100,
         contract: Contract = CONTRACT,
-        database: type[Database] = Database,
+        database: type[SqliteDatabase] = SqliteDatabase,
         writing: bool = True,
     ) -> None:
         self.database = database(folder / "orchestrator.db", store.METADATA)

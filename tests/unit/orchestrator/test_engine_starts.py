@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from mesh.database import Database
 from mesh.errors import Overloaded
+from mesh.sqlite import SqliteDatabase
 from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import COMPLETED, RUNNING, EngineBench, FakeParticipants
 
 
-class Slow(Database):
+class Slow(SqliteDatabase):
     """A database whose answers can be held after the commit."""
 
     committed: asyncio.Event

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from mesh.database import open_read_only
+from mesh.sqlite import open_read_only
 from orchestrator import store
 from orchestrator.journal import Journal, StepStatus
 from shop.orders.v1.order_pb2 import OrderStatus

@@ -18,8 +18,9 @@ from eventbus.bus import Unpublished
 from eventbus.consumer import Delivery
 from eventbus.envelope import CHOREOGRAPHED, REPLAY, Envelope
 from mesh import errors
-from mesh.database import Database
+from mesh.database import open_database
 from mesh.registry import message_class
+from mesh.settings import Settings
 from services.participant.ledger import Row, StepId
 from services.participant.participant import LEDGER, METADATA, Participant
 from shop.orders.v1.order_pb2 import Address, Order, OrderLine
@@ -105,13 +106,14 @@ class FakeContext:
 
 
 class Bench:
-    """One participant with a database of its own."""
+    """One participant with a database of its own; on PostgreSQL benches of one service are replicas."""
 
-    def __init__(self, servicer: Any, folder: Path) -> None:
+    def __init__(self, servicer: Any, folder: Path, database_url: str = "") -> None:
         self.publisher = FakePublisher()
         self.servicer = servicer
         name = type(servicer).__name__
-        self.database = Database(folder / f"{name}.db", METADATA, servicer.tables)
+        settings = Settings(data=folder, database_url=database_url)
+        self.database: Any = open_database(settings, name, METADATA, servicer.tables)
         self.participant = Participant(servicer, self.database, self.publisher)
         self.contract = self.participant.contract
         self._calls = {binding.method.name: binding.call for binding in self.participant.endpoint.bindings()}

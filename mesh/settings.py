@@ -50,7 +50,8 @@ class Settings(BaseSettings):
     deliveries_max: int = Field(12, gt=0, description="how often an event is delivered before it is a dead letter")
     stalled_after_s: float = Field(15.0, gt=0, description="no progress for so long, and a case is started again")
     heals_max: int = Field(5, ge=0, description="how often a stalled case is started again before it is only reported")
-    sagas_max: int = Field(1024, gt=0, description="sagas that the orchestrator runs at once; more are refused")
+    sagas_max: int = Field(1024, gt=0, description="sagas that one orchestrator runs at once; more wait")
+    sagas_queued_max: int = Field(4096, ge=0, description="sagas that wait behind those that run; more are refused")
 
     @field_validator("database_url")
     @classmethod

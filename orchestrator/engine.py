@@ -25,6 +25,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from sqlalchemy import Connection
 
+from ensemble.orchestrator.v1.orchestrator_pb2 import CancelVerdict
 from mesh import identity, registry, validation
 from mesh.changes import Changes
 from mesh.clock import Clock, WallClock
@@ -35,11 +36,11 @@ from mesh.projection import project
 from orchestrator import leases, store
 from orchestrator.admission import Admission
 from orchestrator.engine_port import Asks
-from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, StepStatus, Style, pack
+from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, Style, pack
 from orchestrator.run import Run
 from orchestrator.store import Damaged
 from orchestrator.workflow import Workflows
-from orchestrator.write_behind import WriteBehind
+from orchestrator.write_behind import AGAIN, WriteBehind
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,6 @@ HEARTBEAT_S = 0.8
 # How often an engine looks for what is due by others' doing; what it parked itself it knows.
 LOOK_EVERY_S = 0.5
 CLAIM_MAX = 64
-# How often it says that sagas wait for a workflow that it does not have.
-COMPLAIN_EVERY_S = 60.0
 
 
 class Engine:
@@ -86,6 +85,7 @@ class Engine:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._acting: set[asyncio.Task[Any]] = set()
         self._something_is_due = asyncio.Event()
+        self._strays: set[str] = set()
 
     # Side tasks of the process
 
@@ -193,6 +193,14 @@ class Engine:
         """
         return await self._exclusively(saga_id, self._let_go(saga_id))
 
+    def verdict(self, journal: Journal) -> CancelVerdict.ValueType:
+        """What became of a cancellation that was asked for, as far as that is known."""
+        if journal.status == SagaStatus.SAGA_STATUS_COMPENSATED or self._is_turned_back(journal):
+            return CancelVerdict.CANCEL_VERDICT_CANCELLED
+        if journal.status == SagaStatus.SAGA_STATUS_COMPLETED or self._is_forward_only(journal):
+            return CancelVerdict.CANCEL_VERDICT_TOO_LATE
+        return CancelVerdict.CANCEL_VERDICT_UNSPECIFIED
+
     def mail_came(self, saga_id: str) -> None:
         """Something was delivered to a saga (store.deliver): whoever waits for it looks."""
         self._changes.changed(_mail(saga_id))
@@ -292,11 +300,12 @@ class Engine:
         return journal
 
     async def _cancel_choreographed(self, journal: Journal) -> Journal:
+        """Its participants do the rest by events. A refusal says that the pivot had decided for go."""
         aborting = self._aborting(journal)
         request = project(aborting.request_class, self.starting_event(journal))
         answer = await self.participants.ask(aborting, request.SerializeToString(), None, lambda _: None)
-        if answer.refusal is None:
-            journal.status = SagaStatus.SAGA_STATUS_COMPENSATING  # as the tracker will find, too
+        if answer.refusal is None and not journal.ended:
+            journal.status = SagaStatus.SAGA_STATUS_COMPENSATING  # as the tracker will write
         return journal
 
     async def _retry(self, saga_id: str) -> Journal:
@@ -331,7 +340,7 @@ class Engine:
         def change(journal: Journal) -> None:
             if journal.ended or journal.style == Style.STYLE_CHOREOGRAPHED:
                 return
-            if journal.cancelling and not self._is_decided(journal):
+            if journal.cancelling and not self._is_turned_back(journal):
                 raise OutOfOrder(f"saga {saga_id} is being cancelled; hand it over once that is decided")
             journal.style = Style.STYLE_CHOREOGRAPHED
             _set_going(journal, journal.status if journal.status in GOING else SagaStatus.SAGA_STATUS_RUNNING)
@@ -438,13 +447,23 @@ class Engine:
             if journal.cancelling and journal.status == SagaStatus.SAGA_STATUS_RUNNING:
                 return False
             now_us = self.clock.now_us()
-            await self._database.run(
+            await self._surely(
                 lambda tx: leases.park(tx, self.owner, journal.saga_id, park.until_us, park.names, now_us)
             )
             self._gone(run)
         self._something_is_due.set()  # the claimer looks anew when the next one is
         self._changes.changed(journal.saga_id)
         return True
+
+    async def _surely(self, work: Callable[[Connection], Any]) -> None:
+        """Runs a work that may run twice, until the database takes it."""
+        for delay_s in AGAIN.delays():
+            try:
+                await self._database.run(work)
+                return
+            except Unavailable as error:
+                log.warning("a saga cannot be parked now: %s", error)
+                await asyncio.sleep(delay_s)
 
     def _gone(self, run: Run) -> None:
         if self._runs.get(run.journal.saga_id, (None,))[0] is run:
@@ -470,24 +489,28 @@ class Engine:
     # Leases
 
     async def _beat(self) -> int:
-        running = [saga_id for saga_id, (run, _) in self._runs.items() if run.journal.status in GOING]
+        running = {saga_id for saga_id, (run, _) in self._runs.items() if run.journal.status in GOING}
         now_us = self.clock.now_us()
 
         def work(tx: Connection) -> tuple[int, set[str]]:
             leases.beat(tx, self.owner, now_us + int(LEASE_S * 1e6))
             freed = leases.reap(tx, self.owner, now_us, alone=self._alone)
-            if self._alone:
-                return freed, set()
-            return freed, set(running) - leases.owned(tx, self.owner, running)
+            # Owned at two heartbeats and still driven by nobody: a commit whose outcome nobody knew.
+            freed += leases.release(tx, self.owner, [one for one in self._strays if not self._knows(one)], now_us)
+            return freed, leases.owned_by(tx, self.owner)
 
-        freed, lost = await self._database.run(work)
-        self._lost(lost)
+        freed, owned = await self._database.run(work)
+        self._strays = {saga_id for saga_id in owned if not self._knows(saga_id)}
+        self._lost(running - owned)
         if freed:
             self._something_is_due.set()
         if not self._alone:  # others deliver mail, too
             for saga_id in running:
                 self._changes.changed(_mail(saga_id))
         return freed
+
+    def _knows(self, saga_id: str) -> bool:
+        return saga_id in self._runs or saga_id in self._locks or self._admission.find(saga_id) is not None
 
     async def _claim(self) -> float:
         """Claims what there is room for; returns after how many seconds there may be more."""
@@ -531,10 +554,19 @@ class Engine:
             raise OutOfOrder(f"process {journal.process!r} has no method that aborts it")
         return process.aborting
 
-    def _is_decided(self, journal: Journal) -> bool:
-        """Whether the aborting method has answered."""
-        step = journal.steps.get((self._aborting(journal).full_name, ""))
-        return step is not None and step.status in (StepStatus.STEP_STATUS_DONE, StepStatus.STEP_STATUS_REFUSED)
+    def _is_turned_back(self, journal: Journal) -> bool:
+        """Whether the pivot has decided for no-go; without a pivot, whether the way back has begun."""
+        if journal.status != SagaStatus.SAGA_STATUS_COMPENSATING:
+            return False
+        process = self.contract.processes.get(journal.process)
+        if process is None or process.aborting is None or journal.style == Style.STYLE_CHOREOGRAPHED:
+            return True
+        step = journal.steps.get((process.aborting.full_name, ""))
+        return step is not None and step.done
+
+    def _is_forward_only(self, journal: Journal) -> bool:
+        """Whether a cancellation was asked for, and forgotten since: the pivot had decided for go."""
+        return journal.status == SagaStatus.SAGA_STATUS_RUNNING and not journal.cancelling
 
     def _unpack(self, process: str, packed: any_pb2.Any) -> Message:
         expected = self._workflows.newest(process).input_class

@@ -103,6 +103,19 @@ def park(tx: Connection, owner: str, saga_id: str, due_us: int, names: Iterable[
     return now_us
 
 
+def release(tx: Connection, owner: str, saga_ids: Iterable[str], now_us: int) -> int:
+    """Makes due what an orchestrator owns and does not run; returns how many."""
+    if not (ids := list(saga_ids)):
+        return 0
+    mine = _C.saga_id.in_(ids) & (_C.owner == owner)
+    return tx.execute(sql.update(SAGAS).where(mine).values(owner=None, due_us=now_us)).rowcount
+
+
+def owned_by(tx: Connection, owner: str) -> set[str]:
+    """All that an orchestrator owns."""
+    return set(tx.execute(sql.select(_C.saga_id).where(_C.owner == owner)).scalars())
+
+
 def owned(tx: Connection, owner: str, saga_ids: Iterable[str]) -> set[str]:
     """Which of these sagas an orchestrator owns; until the transaction ends nobody takes them from it."""
     return set(tx.execute(_OWNED, {"saga_ids": list(saga_ids), "owner": owner}).scalars())

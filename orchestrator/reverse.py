@@ -45,6 +45,7 @@ def _request(compensation: Method, method: Method, entry: StepEntry, start: Mess
     sources = [method.request_class.FromString(entry.request)]
     if entry.done:
         sources.append(method.response_class.FromString(entry.outcome))
-    if missing_fields(compensation.descriptor.input_type, [source.DESCRIPTOR for source in sources]):
+    given = [method.descriptor.input_type, method.descriptor.output_type][: len(sources)]
+    if missing_fields(compensation.descriptor.input_type, given):
         sources.append(start)
     return project(compensation.request_class, *sources)

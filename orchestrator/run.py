@@ -173,10 +173,9 @@ class Run:
             await self._let_go(saga, walking)
 
     async def _let_go(self, saga: Saga, walking: asyncio.Task[Any]) -> None:
-        closing = saga.close()
         if not walking.done():
             walking.cancel()
-        await closing
+        await saga.abandon()
         await asyncio.gather(walking, return_exceptions=True)
 
     def _leave(self, why: Exception | None) -> None:
@@ -212,6 +211,7 @@ class Run:
         journal = self.journal
         journal.status = status
         journal.ended_us = self._engine.clock.now_us() if journal.ended else 0
+        journal.owner = journal.owner if journal.driven else None
         self._engine.note(journal)
 
     def _input(self) -> Message:

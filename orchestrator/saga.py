@@ -161,7 +161,7 @@ class Saga(grpc.aio.Channel):
         entry.status = StepStatus.STEP_STATUS_FAILED
         self._engine.note(self._journal, entry)
 
-    async def close(self) -> None:
+    async def abandon(self) -> None:
         """Lets go of all that is under way: calls are in doubt, and whoever runs the saga on settles them.
 
         From now on every use of the saga is a cancellation, also in code that catches the first one.

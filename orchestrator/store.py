@@ -15,7 +15,7 @@ import sqlalchemy as sql
 from sqlalchemy import Connection
 from mesh.sql import insert
 
-from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry
+from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, Style
 from orchestrator.tables import MAIL, METADATA, SAGAS, STEPS
 
 __all__ = ["METADATA", "Damaged"]  # and what stands below
@@ -111,9 +111,7 @@ def load_many(tx: Connection, saga_ids: list[str]) -> tuple[list[Journal], list[
 def quarantine(tx: Connection, damage: Damaged) -> None:
     """Takes a damaged saga out of the hands of all orchestrators."""
     there = SAGAS.c.saga_id == damage.saga_id
-    tx.execute(
-        sql.update(SAGAS).where(there).values(status=SagaStatus.SAGA_STATUS_STALLED, owner=None, due_us=None)
-    )
+    tx.execute(sql.update(SAGAS).where(there).values(status=SagaStatus.SAGA_STATUS_STALLED, owner=None, due_us=None))
 
 
 def quarantined(row: sql.Row[Any]) -> Journal:
@@ -126,7 +124,7 @@ def damaged_journal(damage: Damaged, started_us: int = 0) -> Journal:
     return Journal(
         damage.saga_id,
         "",
-        0,
+        Style.STYLE_UNSPECIFIED,
         b"",
         started_us if isinstance(started_us, int) else 0,
         status=SagaStatus.SAGA_STATUS_STALLED,
@@ -168,7 +166,11 @@ def saga_row(journal: Journal) -> dict[str, Any]:
 def step_row(saga_id: str, step: StepEntry) -> dict[str, Any]:
     """A step as the table has it."""
     values = [getattr(step, name) for name in _STEP_COLUMNS]
-    return {"saga_id": saga_id, "checksum": _checksum([saga_id, *values]), **dict(zip(_STEP_COLUMNS, values, strict=True))}
+    return {
+        "saga_id": saga_id,
+        "checksum": _checksum([saga_id, *values]),
+        **dict(zip(_STEP_COLUMNS, values, strict=True)),
+    }
 
 
 def read_saga(row: sql.Row[Any]) -> Journal:

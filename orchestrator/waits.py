@@ -26,6 +26,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
+from mesh import registry
 from mesh.contract import read_event
 from orchestrator.engine_port import EnginePort
 from orchestrator.journal import FOREVER_US, OWN, Journal, StepEntry, StepKey, StepStatus
@@ -103,8 +104,8 @@ class Waits:
 
     async def event(self, event_class: type[Event], timeout: Duration | None) -> Event:
         """Waits for an event; raises TimeoutError."""
-        read_event(event_class.DESCRIPTOR)
         name = event_class.DESCRIPTOR.full_name
+        read_event(registry.message_descriptor(name))
         entry = self.entry(EVENT, name)
         if entry.status == StepStatus.STEP_STATUS_RUNNING:
             until_us = entry.started_us + int(seconds(timeout) * 1e6) if timeout is not None else FOREVER_US

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
-from mesh.sql import insert
 
+from mesh.sql import insert
 from orchestrator import store
 from orchestrator.journal import Journal
 from orchestrator.store import Damaged

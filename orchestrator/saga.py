@@ -91,7 +91,7 @@ class Saga(grpc.aio.Channel):
         self._check_open()
         await self._waits.sleep(duration)
 
-    async def event(self, event_class: type[Event], timeout: Duration | None = None) -> Event:
+    async def event(self, event_class: type[Event], timeout: Duration | None = None) -> Event:  # noqa: ASYNC109  # durable
         """Waits for a choreographed event with this saga's id, which may have come before. Raises TimeoutError.
 
         The first event of a type that comes for a saga is the one; `timeout` counts from the first call.

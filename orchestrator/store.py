@@ -13,8 +13,8 @@ from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
-from mesh.sql import insert
 
+from mesh.sql import insert
 from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, Style
 from orchestrator.tables import MAIL, METADATA, SAGAS, STEPS
 

@@ -98,11 +98,11 @@ class Waits:
             return
         until_us = entry.started_us + int(length_s * 1e6)
         with self._waiting(entry, until_us, ""):
-            while (left_us := until_us - self._engine.clock.now_us()) > 0:
+            while (left_us := until_us - self._engine.clock.now_us()) > 0:  # noqa: ASYNC110  # for the clock, not a flag
                 await asyncio.sleep(min(left_us / 1e6, TIMER_MAX_S))
         await self._close(entry, StepStatus.STEP_STATUS_DONE)
 
-    async def event(self, event_class: type[Event], timeout: Duration | None) -> Event:
+    async def event(self, event_class: type[Event], timeout: Duration | None) -> Event:  # noqa: ASYNC109  # durable
         """Waits for an event; raises TimeoutError."""
         name = event_class.DESCRIPTOR.full_name
         read_event(registry.message_descriptor(name))

@@ -131,7 +131,9 @@ class Circuit:
     def _open(self, error: str) -> None:
         self._openings += 1
         delay_s = self._delays.delay_s(self._openings, self._rng)
-        self._shut(State.OPEN, delay_s, f"{self._name} does not answer ({error})")
+        # What opened it says more than a probe that waited for a connection in vain.
+        why = f"{self._name} does not answer ({error})" if self._openings == 1 else self.why
+        self._shut(State.OPEN, delay_s, why)
 
     def _shut(self, state: State, delay_s: float, why: str) -> None:
         self.state, self.closed, self.why = state, False, why

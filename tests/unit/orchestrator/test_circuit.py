@@ -92,6 +92,14 @@ async def test_a_probe_without_an_answer_opens_it_for_longer_and_another_one_pro
 
 
 @in_virtual_time
+async def test_it_goes_on_telling_what_opened_it() -> None:
+    circuit = an_open_circuit()
+    await asyncio.sleep(1.1)
+    circuit.failed("DEADLINE_EXCEEDED: Deadline Exceeded", await circuit.enter())
+    assert circuit.why == "inventory does not answer (UNAVAILABLE: gone)"
+
+
+@in_virtual_time
 async def test_who_comes_when_the_probe_is_due_and_nobody_waits_is_the_probe() -> None:
     circuit = an_open_circuit()
     await asyncio.sleep(60)

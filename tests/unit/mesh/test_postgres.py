@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -139,12 +139,12 @@ async def test_a_work_in_conflict_is_run_again_a_few_times(database: PostgresDat
 
         return Counted(work)
 
-    assert await database.run(conflict_until(TRIES_MAX)) == TRIES_MAX
-    assert await notes_in(database) == {f"run {TRIES_MAX}"}
     hopeless = conflict_until(100)
     with pytest.raises(Unavailable, match="others change the same"):
         await database.run(hopeless)
     assert hopeless.runs == TRIES_MAX
+    assert await database.run(conflict_until(TRIES_MAX)) == TRIES_MAX
+    assert await notes_in(database) == {f"run {TRIES_MAX}"}
 
 
 @pytest.mark.parametrize("inside_savepoint", [False, True])
@@ -247,10 +247,8 @@ async def test_a_work_that_goes_on_after_a_failed_statement_is_not_taken_for_don
     await database.run(Note("once"))
 
     def careless(tx: Connection) -> None:
-        try:
+        with suppress(sql.exc.IntegrityError):
             Note("once")(tx)
-        except sql.exc.IntegrityError:
-            pass
 
     with pytest.raises(RuntimeError, match="without a savepoint"):
         await database.run(careless)

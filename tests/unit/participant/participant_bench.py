@@ -27,6 +27,9 @@ from shop.orders.v1.order_pb2 import Address, Order, OrderLine
 
 LIMIT_S = 5.0
 
+# What a module says whose rules must be seen to hold on either database: `DATABASES = BOTH`.
+BOTH = ("sqlite", "postgres")
+
 
 @contextlib.contextmanager
 def memory_folder() -> Iterator[Path]:

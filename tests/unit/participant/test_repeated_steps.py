@@ -13,7 +13,9 @@ from mesh.errors import StepMismatch
 from services.participant.ledger import State
 from shop.orders.v1.order_pb2 import OrderStatus
 from tests.builders import an_order
-from tests.unit.participant.participant_bench import Bench, an_event, came, lines, reason, ship_to
+from tests.unit.participant.participant_bench import BOTH, Bench, an_event, came, lines, reason, ship_to
+
+DATABASES = BOTH
 
 CANCELLED = OrderStatus.ORDER_STATUS_CANCELLED
 

@@ -39,7 +39,12 @@ async def host(settings: Settings, life: Lifecycle) -> None:
     contract = Contract.of_packages(*settings.contract_packages)
     changes = Changes()
     bus = EventBus(addresses.nats_url(), NAME)
-    participants = Participants(addresses, settings.call_timeout_s)
+    participants = Participants(
+        addresses,
+        settings.call_timeout_s,
+        retry_ratio=settings.retry_ratio,
+        circuit_failures=settings.circuit_failures,
+    )
     engine = Engine(contract, registered(), participants, database, changes, sagas_max=settings.sagas_max)
     service = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"]
     server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)

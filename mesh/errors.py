@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
+Detail = TypeVar("Detail", bound=Message)
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
@@ -167,7 +171,7 @@ def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     """The status of a failed call, with its details where the server sent any."""
     try:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]  # works on aio errors, typed for sync ones
-    except ValueError:  # details that contradict the code: believe the code
+    except (ValueError, DecodeError):  # details that contradict the code, or are none: believe the code
         status = None
     return status or status_pb2.Status(code=error.code().value[0], message=error.details() or "")
 
@@ -176,9 +180,7 @@ def error_info_of(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | No
     """The ErrorInfo among a status's details."""
     for detail in status.details:
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo()
-            detail.Unpack(info)
-            return info
+            return _unpacked(detail, error_details_pb2.ErrorInfo())
     return None
 
 
@@ -186,7 +188,16 @@ def retry_delay_s(status: status_pb2.Status) -> float | None:
     """How long the server asks to wait before the next try, in seconds."""
     for detail in status.details:
         if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            info = error_details_pb2.RetryInfo()
-            detail.Unpack(info)
-            return float(info.retry_delay.ToTimedelta().total_seconds())
+            info = _unpacked(detail, error_details_pb2.RetryInfo())
+            # Not by a timedelta: a peer can send more than fits one.
+            return float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9) if info is not None else None
     return None
+
+
+def _unpacked(detail: any_pb2.Any, message: Detail) -> Detail | None:
+    """A peer's detail; None where it is not what it says."""
+    try:
+        detail.Unpack(message)
+    except DecodeError:
+        return None
+    return message

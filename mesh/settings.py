@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     call_timeout_s: float = Field(
         10.0, gt=0, description="how long one call of a step may take, where its contract is silent"
     )
+    retry_ratio: float = Field(
+        0.2, ge=0, le=1, description="what part of the first tries at a participant may be tried again at once"
+    )
+    circuit_failures: int = Field(
+        5, gt=0, description="calls in a row without an answer, after which a participant is only probed"
+    )
     drain_s: float = Field(5.0, ge=0, description="how long a process that was told to stop lets its calls finish")
     calls_max: int = Field(1024, gt=0, description="unary calls that one process serves at once; more are refused")
     events_max: int = Field(256, gt=0, description="events that one service handles at once")

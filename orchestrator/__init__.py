@@ -3,7 +3,11 @@
 saga          what a workflow is given: a gRPC channel whose calls are steps
 workflow      plain `async def`s, by the name of their process; `workflows/` has ours
 journal       what is known of a saga, keyed by what a step is, not by its position
-participants  calls a participant until its answer is definite
+participants  calls participants until their answers are definite
+asking        one such call: which answers are definite, and what follows from the others
+peer          one participant: its connection, its circuit, its budget
+circuit       sends nothing to a participant that does not answer, until a probe finds it back
+retry_budget  bounds what retries add to a participant's load
 no_go         the way back, as the contract says
 engine        runs sagas, and runs them on after a restart
 store         the journal's tables; written behind, but for a saga's start

@@ -47,7 +47,12 @@ async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None) ->
     contract = Contract.of_packages(*settings.contract_packages)
     changes = Changes()
     bus = EventBus(addresses.nats_url(), NAME)
-    participants = Participants(addresses, settings.call_timeout_s)
+    participants = Participants(
+        addresses,
+        settings.call_timeout_s,
+        retry_ratio=settings.retry_ratio,
+        circuit_failures=settings.circuit_failures,
+    )
     engine = Engine(
         contract,
         registered(),

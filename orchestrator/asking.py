@@ -6,9 +6,9 @@ FAILED_PRECONDITION with ErrorInfo                refused, for a business reason
 ABORTED with STEP_COMPENSATED                     refused: it was compensated before it came
 UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED,        in doubt: called again with the same key, after a growing,
 UNKNOWN, INTERNAL                                 jittered delay
-UNIMPLEMENTED                                     a rolling deployment, which passes: called again, after a longer one
-RESOURCE_EXHAUSTED                                overload, no reason to compensate: nobody calls the participant for
-                                                  as long as it asks, then this is called again
+RESOURCE_EXHAUSTED, UNIMPLEMENTED                 called again after a longer one: overload and rolling deployments
+                                                  pass, and are no reason to compensate
+RESOURCE_EXHAUSTED with RetryInfo                 nobody calls the participant for as long as it asks
 anything else                                     cannot be mended by calling again: a person has to look
 """
 
@@ -147,21 +147,18 @@ class Asking:
         text = f"{code.name}: {error.details()}"
         if code in _UNANSWERED:
             circuit.failed(text, probe)
-        elif code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            circuit.overloaded(self._told_s(status), text)
-        else:
+        elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and (told_s := errors.retry_delay_s(status)) is not None:
+            circuit.overloaded(self._spread(told_s), text)
+        else:  # overload that says no time may be of this call only, as a message too large for gRPC is
             circuit.answered()
         if _is_refusal(code, status):
             return Answer(refusal=status)
         if code not in _PASSING:
             raise Indefinite(status)
-        return _Failure(text, PAUSE if code is grpc.StatusCode.UNIMPLEMENTED else RETRY)
+        return _Failure(text, RETRY if code in errors.IN_DOUBT else PAUSE)
 
-    def _told_s(self, status: status_pb2.Status) -> float:
+    def _spread(self, told_s: float) -> float:
         """What an overloaded participant asks for and up to half more: its other callers were told the same."""
-        told_s = errors.retry_delay_s(status)
-        if told_s is None:
-            return PAUSE.delay_s(self._tries, self.rng)
         return min(max(told_s, TOLD_S_MIN), TOLD_S_MAX) * self.rng.uniform(1.0, 1.5)
 
 

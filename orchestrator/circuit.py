@@ -11,9 +11,12 @@ The circuit breaker is Michael Nygard's (Release It!, 2007). This one differs in
 it: they wait, they do not fail. A participant that is away for minutes costs its sagas time, and not one of them is
 compensated for it.
 
-When it is back, those who waited are let go as a TCP connection begins (slow start, RFC 5681): each answer lets two
-more go, so the load doubles with every round trip for as long as the participant keeps up. A thousand are on their
-way after ten round trips, and no herd tramples a process that has just started.
+When it is back, those who waited are let go as a TCP connection begins (slow start, RFC 5681; ten at first, RFC 6928):
+each answer lets two more go, so the load doubles with every round trip for as long as the participant keeps up. A
+thousand are on their way after eight round trips, and no herd tramples a process that has just started.
+
+The limit of this: a pace that is set by answers is slow where these are. A probe that hangs holds up the others until
+its call's timeout.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from mesh.backoff import Backoff
 log = logging.getLogger(__name__)
 
 FAILURES_MAX = 5
+GO_FIRST = 10
 
 # Short, so that a participant that is back is found within about a second; and a probe that cannot connect waits
 # inside gRPC, which tries every half second by itself (mesh.channel).
@@ -99,7 +103,7 @@ class Circuit:
                 self._let_go(2)
         elif self.state is not State.PAUSED:  # which is for the participant to say, and it has said until when
             self._close()
-            self._let_go(2)
+            self._let_go(GO_FIRST)
 
     def failed(self, error: str, probe: int = 0) -> None:
         """A call got no answer, for what `error` says."""

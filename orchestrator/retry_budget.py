@@ -45,7 +45,7 @@ class RetryBudget:
     def deposit(self) -> None:
         """A first try is made."""
         if self._tokens < self._tokens_max:
-            self._tokens += self._ratio
+            self._tokens = min(self._tokens_max, self._tokens + self._ratio)
             if self._waiting:
                 self._serve()
 

@@ -92,6 +92,24 @@ def test_details_that_contradict_the_code_are_not_believed() -> None:
     assert errors.status_of(odd) == status_pb2.Status(code=code_pb2.INTERNAL, message="broken")
 
 
+def test_details_that_are_none_are_not_believed() -> None:
+    nonsense = grpc.aio.Metadata((errors.STATUS_DETAILS_KEY, b"\xff\xff\xff"))
+    odd = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), nonsense, "broken")
+    assert errors.status_of(odd) == status_pb2.Status(code=code_pb2.INTERNAL, message="broken")
+    for kind in ("ErrorInfo", "RetryInfo"):
+        status = status_pb2.Status()
+        status.details.add(type_url=f"type.googleapis.com/google.rpc.{kind}", value=b"\xff\xff\xff")
+        assert (errors.error_info_of(status), errors.retry_delay_s(status)) == (None, None)
+
+
+def test_a_delay_longer_than_any_life_is_still_a_number() -> None:
+    info = error_details_pb2.RetryInfo()
+    info.retry_delay.seconds = 2**62
+    status = status_pb2.Status()
+    status.details.add().Pack(info)
+    assert errors.retry_delay_s(status) == 2.0**62
+
+
 # From 8 KiB of trailing metadata on, gRPC drops a status by chance, the likelier the longer: the caller is told
 # RESOURCE_EXHAUSTED, and tries again for ever what was refused. Something is left for the other trailers.
 WIRE_BYTES_MAX = 8 * 1024 - 512

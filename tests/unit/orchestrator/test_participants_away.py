@@ -14,7 +14,7 @@ from google.rpc import status_pb2
 from mesh.addresses import Addresses
 from mesh.errors import Overloaded
 from mesh.server import Binding, Server
-from mesh.settings import Settings
+from mesh.settings import MESSAGE_BYTES_MAX, Settings
 from orchestrator.participants import Answer, Participants
 from shop.inventory.v1 import inventory_pb2 as inventory
 from tests.builders import an_order
@@ -151,6 +151,18 @@ async def test_an_overloaded_participant_is_called_by_nobody_until_it_said(
     assert first.failures == ["RESOURCE_EXHAUSTED: busy"]
     assert others.failures == []
     assert others.pauses == ["paused: inventory is overloaded (RESOURCE_EXHAUSTED: busy)"] * 100
+
+
+async def test_a_message_too_large_for_the_wire_pauses_its_own_saga_only(
+    participants: Participants, shop: Inventory
+) -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    huge = asyncio.create_task(participants.ask(METHOD, bytes(MESSAGE_BYTES_MAX + 1), None, told.put_nowait))
+    async with asyncio.timeout(5):
+        assert (await told.get()).startswith("RESOURCE_EXHAUSTED: ")
+    sagas = Asked(participants, 10)
+    assert (await sagas.answers(), sagas.pauses) == ([Answer(RESPONSE)] * 10, [])
+    huge.cancel()
 
 
 async def test_a_participant_that_hangs_is_probed_until_it_goes_on(participants: Participants, shop: Inventory) -> None:

@@ -113,7 +113,7 @@ def _stands(driver: Any) -> bool:
     return bool(driver.in_transaction if isinstance(driver, sqlite3.Connection) else not driver.closed)
 
 
-_LOCK = sql.text("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ':' || :name, 0))")
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ':' || %s, 0))"
 
 
 def serialize(tx: Connection, name: str) -> None:
@@ -124,4 +124,5 @@ def serialize(tx: Connection, name: str) -> None:
     equal (64 bits) one waits for the other, which harms nobody.
     """
     if tx.dialect.name == "postgresql":
-        tx.execute(_LOCK, {"name": name})
+        driver: Any = tx.connection.driver_connection  # as in savepoint: every step comes through here
+        driver.execute(_LOCK, [name])

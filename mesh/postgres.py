@@ -53,6 +53,7 @@ SILENCE_LIMIT_S = 10
 TRIES_MAX = 5
 _AGAIN = Backoff(first_s=0.01, max_s=0.1)
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+_ENDED = {"57P01", "57P02", "57P05", "25P03"}  # the server shuts down, crashed, or found us idle for too long
 
 # By SQLSTATE, or its first two characters; "" is a connection that there is not, or no longer.
 _TROUBLES = {
@@ -174,9 +175,8 @@ def _commit(connection: Connection, work: Callable[[Connection], T]) -> T:
     result = work(connection)
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
-    if (
-        driver.info.transaction_status is TransactionStatus.INERROR
-    ):  # the server would roll back, and commit say nothing
+    # A commit would then roll back, and say nothing.
+    if driver.info.transaction_status is TransactionStatus.INERROR:
         raise RuntimeError("a statement failed and the work went on without a savepoint; nothing was changed")
     try:
         connection.commit()
@@ -199,7 +199,8 @@ def _is_broken(error: Failure) -> bool:
     """Whether a connection that there was broke. Where there was none to be had, trying at once helps nobody."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)  # in a savepoint, by the driver
+    state = error.sqlstate or ""  # by the driver itself, in `savepoint` or `serialize`
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (not state or state in _ENDED)
 
 
 def _explained(error: Failure) -> Exception:

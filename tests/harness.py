@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -51,8 +51,9 @@ async def eventually(
 class RunningMesh:
     """A real mesh in a data folder of its own."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, database_url: str = "") -> None:
         self.data = data
+        self.database_url = database_url
 
     @property
     def file(self) -> MeshFile:
@@ -62,7 +63,7 @@ class RunningMesh:
     @property
     def settings(self) -> Settings:
         """What clients of this mesh use."""
-        return Settings(data=self.data)
+        return Settings(data=self.data, database_url=self.database_url)
 
     def pid_of(self, name: str) -> int:
         """The pid of a part, or of nats-server."""
@@ -85,11 +86,13 @@ class RunningMesh:
 
 
 @contextmanager
-def running_mesh(data: Path) -> Iterator[RunningMesh]:
+def running_mesh(
+    data: Path, *, database_url: str = "", replicas: Mapping[str, int] | None = None
+) -> Iterator[RunningMesh]:
     """Starts a mesh on free ports, and ends it."""
-    control.up_detached(data, base_port=0)
+    control.up_detached(data, base_port=0, database_url=database_url, replicas=replicas)
     try:
-        yield RunningMesh(data)
+        yield RunningMesh(data, database_url)
     finally:
         control.down(data)
 

@@ -11,8 +11,10 @@ started (which is idempotent), another writes the style taken. What may happen i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -80,9 +82,10 @@ class Placement:
         placed_before_us = tables.now_us()  # at a restart: whoever was starting what is there may be gone
         while True:
             # Each style by itself: orders that wait for the orchestrator must not hold up the others.
-            for asked in (BY_EVENTS, HYBRID, ORCHESTRATED):
-                query = tables.select_unstarted(asked, placed_before_us, AT_ONCE_MAX)
-                await asyncio.gather(*(self._resume(state) for state in await self._states(query)))
+            with _later("orders that are not started"):
+                for asked in (BY_EVENTS, HYBRID, ORCHESTRATED):
+                    query = tables.select_unstarted(asked, placed_before_us, AT_ONCE_MAX)
+                    await asyncio.gather(*(self._resume(state) for state in await self._states(query)))
             await asyncio.sleep(LOOK_EVERY_S)
             placed_before_us = tables.now_us() - int(UNSTARTED_AFTER_S * 1e6)
 
@@ -91,8 +94,9 @@ class Placement:
         while True:
             stalled_before_us = tables.now_us() - int(self._settings.stalled_after_s * 1e6)
             query = tables.select_stalled(stalled_before_us, self._settings.heals_max, AT_ONCE_MAX)
-            for state in await self._states(query):
-                await self._heal(state.order, state.updated.ToMicroseconds())
+            with _later("stalled orders"):
+                for state in await self._states(query):
+                    await self._heal(state.order, state.updated.ToMicroseconds())
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _states(self, query: sql.Select[Any]) -> list[OrderState]:
@@ -179,6 +183,15 @@ class Placement:
     async def _publish(self, order: Order, replay_id: str) -> None:
         event = OrderPlaced(order=order)
         await self._bus.publish(Envelope.starting(event, method=PLACE_ORDER, source="orders", replay=replay_id))
+
+
+@contextlib.contextmanager
+def _later(what: str) -> Iterator[None]:
+    """Lets a side task outlive a database that is away for a while."""
+    try:
+        yield
+    except Unavailable as error:
+        log.warning("%s cannot be looked after now: %s", what, error)
 
 
 def _add(tx: Connection, order: Order, asked: Coordination.ValueType) -> OrderState:

@@ -16,6 +16,7 @@ from typing import Protocol
 from eventbus.bus import Unpublished
 from eventbus.envelope import Envelope
 from mesh.database import Database
+from mesh.errors import Unavailable
 from services.participant.ledger import Ledger, Row, StepId
 from services.participant.steps import Steps
 
@@ -66,15 +67,23 @@ class Outbox:
     async def sweep_for_ever(self) -> None:
         """Publishes what is due and was left: after a crash, or after the broker was away. A side task."""
         while True:
-            rows = await self._database.run(lambda tx: self._ledger.due(tx, SWEEP_ROWS_MAX))
-            await self._settle(rows)
-            if len(rows) < SWEEP_ROWS_MAX:
+            if await self._sweep() < SWEEP_ROWS_MAX:
                 await asyncio.sleep(SWEEP_EVERY_S)
 
     async def flush(self) -> None:
         """Waits for what is under way, so that a process that stops leaves as little as possible to the sweep."""
         while self._in_flight or self._marking:
             await asyncio.gather(*self._in_flight.values(), *filter(None, [self._marking]), return_exceptions=True)
+
+    async def _sweep(self) -> int:
+        """Publishes some of what is due; how many rows that was."""
+        try:
+            rows = await self._database.run(lambda tx: self._ledger.due(tx, SWEEP_ROWS_MAX))
+        except Unavailable as error:  # a server that is started again, say: the ledger keeps what is due
+            log.warning("the ledger cannot be read now: %s", error)
+            return 0
+        await self._settle(rows)
+        return len(rows)
 
     async def _settle(self, rows: list[Row]) -> None:
         for row in rows:

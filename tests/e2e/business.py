@@ -99,11 +99,13 @@ def expected(orders: int) -> Counter[str]:
     return Counter(COMPLETED=orders * 4 // 5, COMPENSATED=orders // 5)
 
 
-async def settled_books(data: Path, within_s: float = 30) -> audit.Books:
+async def settled_books(data: Path, within_s: float = 30, database_url: str = "") -> audit.Books:
     """The audit, once no order is in flight and nothing that is due is unpublished."""
 
+    settings = Settings(data=data, database_url=database_url)
+
     async def quiet() -> audit.Books | None:
-        books = await asyncio.to_thread(audit.audit, Settings(data=data))
+        books = await asyncio.to_thread(audit.audit, settings)
         return books if not books.in_flight and not books.unpublished else None
 
     return await eventually(quiet, within_s=within_s, every_s=0.2, what="every order's end, and every publication")

@@ -97,9 +97,7 @@ def test_replicas_are_told_to_need_postgresql(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "up --detach", "audit"])
-def test_a_postgresql_that_is_not_there_is_told_in_one_line_without_the_password(
-    command: str, tmp_path: Path
-) -> None:
+def test_a_postgresql_that_is_not_there_is_told_in_one_line_without_the_password(command: str, tmp_path: Path) -> None:
     done = ensemble(*command.split(), "--database", "postgresql://me:secret@127.0.0.1:1/shop", data=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

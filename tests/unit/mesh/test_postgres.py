@@ -147,21 +147,20 @@ async def test_a_work_in_conflict_is_run_again_a_few_times(database: PostgresDat
     assert await notes_in(database) == {f"run {TRIES_MAX}"}
 
 
-@pytest.mark.parametrize("inside_savepoint", [False, True])
+def in_a_savepoint(tx: Connection) -> None:
+    with savepoint(tx):
+        pass
+
+
+@pytest.mark.parametrize("meets_it", [Note("on a dead connection"), lambda tx: serialize(tx, "saga"), in_a_savepoint])
 async def test_a_work_whose_connection_breaks_before_its_commit_is_run_again(
-    database: PostgresDatabase, postgres_url: str, inside_savepoint: bool
+    database: PostgresDatabase, postgres_url: str, meets_it: Callable[[Connection], Any]
 ) -> None:
     def break_first(tx: Connection, run: int) -> None:
         Note("kept")(tx)
-        if run > 1:
-            return
-        pid = pid_of(tx)
-        if inside_savepoint:
-            with savepoint(tx):
-                terminate(postgres_url, pid)
-        else:
-            terminate(postgres_url, pid)
-        Note("on a dead connection")(tx)
+        if run == 1:
+            terminate(postgres_url, pid_of(tx))
+            meets_it(tx)
 
     work = Counted(break_first)
     await database.run(work)
@@ -212,6 +211,29 @@ async def test_a_statement_over_its_time_limit_is_ended(postgres_url: str, monke
         await database.run(slow)
     assert slow.runs == 1
     await database.close()
+
+
+async def test_who_waits_too_long_for_a_name_is_told_so(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    holding = PostgresDatabase(postgres_url, "notes", METADATA)
+    monkeypatch.setattr(postgres, "STATEMENT_LIMIT_S", 0.1)
+    waiting = PostgresDatabase(postgres_url, "notes", METADATA)
+    locked, go_on = threading.Event(), threading.Event()
+
+    def hold(tx: Connection) -> None:
+        serialize(tx, "saga")
+        locked.set()
+        assert go_on.wait(LIMIT_S)
+
+    held = asyncio.create_task(holding.run(hold))
+    assert await asyncio.to_thread(locked.wait, LIMIT_S)
+    work = Counted(lambda tx, _: serialize(tx, "saga"))
+    with pytest.raises(Unavailable, match="others change the same"):
+        await waiting.run(work)
+    assert work.runs == 1
+    go_on.set()
+    await held
+    await holding.close()
+    await waiting.close()
 
 
 async def test_a_frozen_process_does_not_keep_its_locks(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

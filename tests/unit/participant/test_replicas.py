@@ -14,6 +14,7 @@ import sqlalchemy as sql
 
 from services.inventory.service import InventoryService
 from services.inventory.tables import select_stock
+from services.orders import tables
 from services.orders.service import OrdersService
 from services.participant import Step
 from services.participant.ledger import State
@@ -202,3 +203,15 @@ async def test_replicas_that_mark_the_same_publications_do_not_lock_each_other_o
             )
     assert "run again" not in caplog.text
     assert await one.database.run(lambda tx: one.participant.ledger.due(tx, CASES)) == []
+
+
+async def test_of_replicas_that_see_the_same_stalled_order_one_starts_it_again(
+    replicas: Callable[[type[Any]], Pair],
+) -> None:
+    one, other = replicas(OrdersService)
+    for order in [an_order() for _ in range(CASES)]:
+        await one.call("RecordOrder", order=order)
+        (row,) = await one.query(tables.select_order(order.order_id))
+        count = tables.count_heal(order.order_id, row.updated_us, tables.now_us())
+        counted = [bench.database.run(lambda tx, count=count: tx.execute(count).rowcount) for bench in (one, other)]
+        assert sorted(await asyncio.gather(*counted)) == [0, 1]

@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class Schema(Protocol):
-    """Tables that can make themselves, e.g. a sqlalchemy.MetaData."""
+    """What makes the tables, e.g. a sqlalchemy.MetaData."""
 
-    def create_all(self, bind: Any) -> None:
-        """Makes what is missing."""
+    def create_all(self, bind: Connection, /) -> Any:
+        """Makes what is missing, in the transaction of `bind`."""
 
 
 class InlineDatabase:
@@ -40,9 +40,10 @@ class InlineDatabase:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         engine = _engine(path)
-        for schema in schemas:
-            schema.create_all(engine)
         self._connection = engine.connect()
+        with self._connection.begin():
+            for schema in schemas:
+                schema.create_all(self._connection)
         self._closed = False
         # A test that forgets to close leaves no warning of an open connection behind.
         self._release = weakref.finalize(self, engine.dispose)

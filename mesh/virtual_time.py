@@ -42,18 +42,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Virtual seconds."""
         return self._now_s
 
+    def waiting(self) -> str:
+        """Its tasks, a line each, and where they wait."""
+        tasks = sorted(asyncio.all_tasks(self), key=lambda task: task.get_name())
+        return "\n".join(f"- {task.get_name()} waits in {_place(task)}" for task in tasks)
+
     def run_in_executor(self, *_: Any) -> NoReturn:  # type: ignore[override]  # takes all, as it refuses all
         """Refuses: a thread takes real time, in which virtual time would run away from it."""
         raise RuntimeError("no threads on a loop of virtual time: run it inline, or take an ordinary loop")
 
     def _jump(self, timeout_s: float | None) -> None:
         if timeout_s is None:
-            raise Deadlock(f"{Deadlock.__doc__}\n{self._waiting()}")
+            raise Deadlock(f"{Deadlock.__doc__}\n{self.waiting()}")
         self._now_s += timeout_s
-
-    def _waiting(self) -> str:
-        tasks = sorted(asyncio.all_tasks(self), key=lambda task: task.get_name())
-        return "\n".join(f"- {task.get_name()} waits in {_place(task)}" for task in tasks)
 
 
 class _Jumping(selectors.BaseSelector):

@@ -28,6 +28,8 @@ from mesh import errors, virtual_time
 from mesh.errors import Refused
 from services.participant.local import LocalParticipant, Published
 
+__all__ = ["ParticipantTest", "Refused"]
+
 T = TypeVar("T")
 
 

@@ -14,16 +14,15 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
 
-from mesh.database import open_read_only
+from mesh.database import DatabaseLost, DatabaseMissing, open_read_only
+from mesh.settings import Settings
 from services import SERVICES
 from services.inventory.tables import STOCK
 from services.orders.tables import ORDERS
-from services.participant.host import database_path
 from services.participant.ledger import State
 from services.participant.participant import LEDGER
 from services.payments.tables import AUTHORIZATIONS, CAPTURED, OPEN, VOIDED
@@ -42,7 +41,7 @@ LOOKS_MAX = 5
 LOOK_AGAIN_S = 0.5
 
 
-class NoBooks(FileNotFoundError):
+class NoBooks(Exception):
     """There are no databases to read."""
 
 
@@ -75,24 +74,24 @@ class _Read:
     due: dict[str, int]
 
 
-def audit(data: Path) -> Books:
-    """Audits the mesh of a data folder; raises NoBooks."""
-    books = _judge(_read(data))
+def audit(settings: Settings) -> Books:
+    """Audits a mesh by its databases; raises NoBooks."""
+    books = _judge(_read(settings))
     for _ in range(LOOKS_MAX):
         if not books.faults:
             break
         time.sleep(LOOK_AGAIN_S)
-        books = _judge(_read(data))
+        books = _judge(_read(settings))
     return books
 
 
-def _read(data: Path) -> _Read:
-    engines = {}
-    for name in SERVICES:
-        path = database_path(data, name)
-        if not path.exists():
-            raise NoBooks(f"no database of {name} in {data}: name the mesh's folder with --data")
-        engines[name] = open_read_only(path)
+def _read(settings: Settings) -> _Read:
+    try:
+        engines = {name: open_read_only(settings, name) for name in SERVICES}
+    except DatabaseMissing as error:
+        raise NoBooks(f"{error}: name the mesh's folder with --data, or its PostgreSQL with --database") from None
+    except DatabaseLost as error:
+        raise NoBooks(str(error)) from None
 
     def rows(service: str, query: sql.Select[Any]) -> list[sql.Row[Any]]:
         with engines[service].connect() as connection:

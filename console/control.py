@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +47,21 @@ class PartStatus:
     state: str
 
 
-def up_detached(data: Path, base_port: int) -> MeshFile:
+def up_detached(
+    data: Path, base_port: int, *, database_url: str = "", replicas: Mapping[str, int] | None = None
+) -> MeshFile:
     """Starts a mesh in the background and returns once every part is SERVING; raises StartFailed."""
     (data / "logs").mkdir(parents=True, exist_ok=True)
     log = data / "logs" / "supervisor.log"
     command = [sys.executable, "-P", "-m", "console.main", "up", "--data", str(data), "--base-port", str(base_port)]
+    for service, count in (replicas or {}).items():
+        command += ["--replicas", f"{service}={count}"]
+    environment = dict(os.environ)
+    if database_url:  # not in the command line, which everybody on the machine can read
+        environment["ENSEMBLE_DATABASE_URL"] = database_url
     with log.open("wb") as output:
         supervisor = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     try:
         return _serving(data, supervisor, log)

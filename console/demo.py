@@ -144,7 +144,7 @@ def _settled(data: Path) -> audit.Books:
     """The books once nothing is in flight, or after a while as they are."""
     deadline = time.monotonic() + SETTLED_S
     while True:
-        books = audit.audit(data)
+        books = audit.audit(Settings(data=data))
         if (not books.in_flight and not books.unpublished) or time.monotonic() > deadline:
             return books
         time.sleep(0.2)

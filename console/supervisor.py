@@ -16,18 +16,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eventbus import broker
 from mesh.addresses import MeshFile, Part
 from mesh.backoff import Backoff
+from mesh.settings import Settings
 from services import SERVICES
 
 HOST = "127.0.0.1"
 BROKER = "nats-server"
 ORCHESTRATOR = "orchestrator"
+PARTS = (*SERVICES, ORCHESTRATOR)
 LOCK_NAME = "mesh.lock"
 
 BROKER_START_S = 10.0
@@ -48,6 +50,7 @@ class Child:
     """One process of the mesh."""
 
     name: str
+    service: str  # which part of the mesh it is; several replicas have one
     command: list[str]
     environment: dict[str, str]
     log: Path
@@ -92,6 +95,8 @@ class Supervisor:
     base_port: int  # the first port that is tried; 0: any free ones
     say: Say
     nats_url: str = ""  # a broker that runs elsewhere
+    database_url: str = ""  # PostgreSQL; empty: SQLite
+    replicas: Mapping[str, int] = field(default_factory=dict)  # how many of each part; not named: one. Needs PostgreSQL
     _children: list[Child] = field(default_factory=list)
     _ending: bool = False
 
@@ -144,11 +149,13 @@ class Supervisor:
 
     async def _start(self) -> None:
         (self.data / "logs").mkdir(exist_ok=True)
+        self._look_for_database()
         ports = _ports(self.base_port)
         if not self.nats_url:
             await self._start_broker(next(ports) if self.base_port == 0 else _free_port(4222))
-        for name in (*SERVICES, ORCHESTRATOR):
-            self._children.append(self._part(name, f"{HOST}:{next(ports)}"))
+        for service in PARTS:
+            for number in range(1, self.replicas.get(service, 1) + 1):
+                self._children.append(self._part(service, number, f"{HOST}:{next(ports)}"))
         self._write()  # before the parts start: they read it
         for child in self._children:
             if child.process is None:
@@ -159,7 +166,7 @@ class Supervisor:
         configuration = broker.write_configuration(self.data / "nats", f"{HOST}:{port}")
         command = [broker.executable(), "-c", str(configuration)]
         log = self.data / "logs" / f"{BROKER}.log"
-        child = Child(BROKER, command, dict(os.environ), log, f"{HOST}:{port}")
+        child = Child(BROKER, BROKER, command, dict(os.environ), log, f"{HOST}:{port}")
         self._children.append(child)
         self.nats_url = f"nats://{HOST}:{port}"
         await child.start()
@@ -171,11 +178,28 @@ class Supervisor:
                 raise CannotStart(f"nats-server accepts nothing after {BROKER_START_S:.0f} s; {child.log} may say why")
             await asyncio.sleep(0.05)
 
-    def _part(self, name: str, address: str) -> Child:
-        environment = {**os.environ, "ENSEMBLE_DATA": str(self.data.resolve()), "ENSEMBLE_LISTEN": address}
+    def _look_for_database(self) -> None:
+        """Tells of a server that cannot be reached now, rather than by parts that die one after the other."""
+        if self.database_url:
+            from mesh.database import DatabaseLost, DatabaseMissing, open_read_only  # half a second, for those who wait
+
+            try:
+                with contextlib.suppress(DatabaseMissing):  # the parts make what is missing
+                    open_read_only(Settings(data=self.data, database_url=self.database_url), ORCHESTRATOR).dispose()
+            except DatabaseLost as error:
+                raise CannotStart(str(error)) from None
+
+    def _part(self, service: str, number: int, address: str) -> Child:
+        environment = {
+            **os.environ,  # not in the command line, which everybody on the machine can read: the URL has a password
+            "ENSEMBLE_DATABASE_URL": self.database_url,
+            "ENSEMBLE_DATA": str(self.data.resolve()),
+            "ENSEMBLE_LISTEN": address,
+        }
+        name = service if number == 1 else f"{service}-{number}"
         # -P: the folder that the user stands in must not be imported from.
-        command = [sys.executable, "-P", "-m", *_module(name)]
-        return Child(name, command, environment, self.data / "logs" / f"{name}.log", address)
+        command = [sys.executable, "-P", "-m", *_module(service)]
+        return Child(name, service, command, environment, self.data / "logs" / f"{name}.log", address)
 
     async def _keep_going(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
@@ -196,22 +220,22 @@ class Supervisor:
             self._write()
 
     async def _end(self) -> None:
-        by_name = {child.name: child for child in self._children}
-        if ORCHESTRATOR in by_name:
-            await by_name[ORCHESTRATOR].end()
-        await asyncio.gather(*(by_name[name].end() for name in SERVICES if name in by_name))
-        if BROKER in by_name:
-            await by_name[BROKER].end()
+        for services in ((ORCHESTRATOR,), SERVICES, (BROKER,)):
+            await asyncio.gather(*(child.end() for child in self._children if child.service in services))
 
     def _write(self) -> None:
         pids = {child.name: child.pid for child in self._children}
-        parts = [Part(child.name, child.pid, child.address) for child in self._children if child.name != BROKER]
+        parts = [
+            Part(child.name, child.service, child.pid, child.address)
+            for child in self._children
+            if child.name != BROKER
+        ]
         MeshFile(os.getpid(), self.nats_url, pids.get(BROKER, 0), parts).write(self.data)
 
 
-def _module(name: str) -> list[str]:
+def _module(service: str) -> list[str]:
     """What Python runs for a part, behind -m."""
-    return [ORCHESTRATOR] if name == ORCHESTRATOR else ["services", name]
+    return [ORCHESTRATOR] if service == ORCHESTRATOR else ["services", service]
 
 
 def _ports(base: int) -> Iterator[int]:
@@ -247,7 +271,7 @@ async def _end_leftovers(data: Path) -> None:
     mesh = MeshFile.read(data)
     if mesh is None:
         return
-    marks = {part.pid: f"-m {' '.join(_module(part.name))}" for part in mesh.parts}
+    marks = {part.pid: f"-m {' '.join(_module(part.service))}" for part in mesh.parts}
     marks[mesh.nats_pid] = str(data / "nats" / "nats-server.conf")
     ours = [pid for pid, mark in marks.items() if pid and mark in _command(pid)]
     for number in (signal.SIGTERM, signal.SIGKILL):

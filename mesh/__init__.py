@@ -6,7 +6,10 @@ identity     the saga id, step key and digest of a message
 projection   fills requests from events, and events from requests and responses, by field name
 validation   the rules of the contracts, on either transport
 errors       one error type, as google.rpc.Status with ErrorInfo
-database     transactions with group commit
+database     transactions: the port that every part of the mesh uses
+sqlite       its default backend: a file for each part, group commit
+postgres     its backend for parts with replicas
+sql          the SQL that both backends understand
 server       servicers as gRPC endpoints: health, reflection, deadlines, admission, graceful stop
 channel      connections to other services
 addresses    where the services and the broker of this mesh are

@@ -23,7 +23,8 @@ class UnknownAddress(LookupError):
 class Part:
     """One process of a mesh on this machine."""
 
-    name: str
+    name: str  # "inventory"; of a second replica "inventory-2"
+    service: str  # which part of the mesh it is, whichever replica
     pid: int
     address: str
 
@@ -62,17 +63,17 @@ class Addresses:
         self._settings = settings
 
     def of(self, name: str) -> str:
-        """The gRPC address of a service, or of the orchestrator; raises UnknownAddress."""
+        """The gRPC target of a service, or of the orchestrator, over all its replicas; raises UnknownAddress."""
         if address := self._settings.addresses.get(name):
             return address
         mesh = MeshFile.read(self._settings.data)
-        address = next((part.address for part in mesh.parts if part.name == name), "") if mesh else ""
-        if not address:
+        replicas = [part.address for part in mesh.parts if part.service == name] if mesh else []
+        if not replicas:
             raise UnknownAddress(
                 f"nobody knows where {name!r} is: start a mesh with `ensemble up --data {self._settings.data}`, "
                 f'or set ENSEMBLE_ADDRESSES=\'{{"{name}": "HOST:PORT"}}\''
             )
-        return address
+        return replicas[0] if len(replicas) == 1 else f"ipv4:{','.join(replicas)}"
 
     def nats_url(self) -> str:
         """The broker's URL; raises UnknownAddress."""

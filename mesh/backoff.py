@@ -24,9 +24,10 @@ class Backoff:
         # min() inside the power: a saga that retries for days must not overflow a float.
         return min(self.max_s, self.first_s * self.factor ** min(max(tries - 1, 0), 64))
 
-    def delay_s(self, tries: int) -> float:
-        """A delay after so many failed tries."""
-        return random.uniform(0, self.bound_s(tries))
+    def delay_s(self, tries: int, rng: random.Random | None = None) -> float:
+        """A delay after so many failed tries; from `rng` where a run has to be repeatable."""
+        uniform = rng.uniform if rng is not None else random.uniform
+        return uniform(0, self.bound_s(tries))
 
     def delays(self) -> Iterator[float]:
         """Delays without end."""

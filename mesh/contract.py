@@ -116,19 +116,24 @@ class Process:
 class Contract:
     """The contracts of some services, read together."""
 
-    def __init__(self, services: Iterable[ServiceDescriptor]) -> None:
+    def __init__(self, services: Iterable[ServiceDescriptor], events: Iterable[Descriptor] = ()) -> None:
+        """`events` are further events, which no method names: those that only workflows start with, or wait for."""
         self.services = tuple(services)
         self.methods = {
             method.full_name: _read_method(method) for service in self.services for method in service.methods
         }
         self.by_path = {method.path: method for method in self.methods.values()}
         names = {name for method in self.methods.values() for name in (*method.triggers, method.emits, method.refuses)}
-        self.events = {name: read_event(registry.message_descriptor(name)) for name in sorted(names - {""})}
+        named = {name: registry.message_descriptor(name) for name in names - {""}}
+        further = {event.full_name: event for event in events}
+        self.events = {name: read_event(event) for name, event in sorted({**further, **named}.items())}
 
     @classmethod
     def of_packages(cls, *packages: str) -> Contract:
-        """The contracts of all services in these generated packages, e.g. "shop"."""
-        return cls(registry.service_descriptors(*packages))
+        """The contracts of all services and events in these generated packages, e.g. "shop"."""
+        messages = registry.message_descriptors(*packages)
+        marked = [message for message in messages if message.GetOptions().HasExtension(options.event)]
+        return cls(registry.service_descriptors(*packages), marked)
 
     def triggered_by(self, event: str) -> list[Method]:
         """The methods that an event triggers inside its saga."""
@@ -147,6 +152,10 @@ class Contract:
         """The processes that the events of these contracts start, by name."""
         starting = [event for event in self.events.values() if event.starts]
         return {event.starts: Process(event.starts, event, tuple(self._following(event))) for event in starting}
+
+    def compensation_of(self, method: Method) -> Method | None:
+        """The method that reverses another."""
+        return next((other for other in self.methods.values() if other.compensates == method.full_name), None)
 
     def process_of(self, method: Method) -> Process | None:
         """The process that a method takes part in."""

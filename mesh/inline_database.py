@@ -14,21 +14,15 @@ import sqlite3
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 import sqlalchemy
 from sqlalchemy import Connection
 
+from mesh.database import Schema
 from mesh.errors import Unavailable
 
 T = TypeVar("T")
-
-
-class Schema(Protocol):
-    """What makes the tables, e.g. a sqlalchemy.MetaData."""
-
-    def create_all(self, bind: Connection, /) -> Any:
-        """Makes what is missing, in the transaction of `bind`."""
 
 
 class InlineDatabase:

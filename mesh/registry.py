@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor import Descriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
 _POOL = descriptor_pool.Default()
@@ -63,11 +64,23 @@ def message_class(full_name: str) -> type[Message]:
 def service_descriptors(*packages: str) -> list[ServiceDescriptor]:
     """All services that are defined in these generated packages and below them, by full name."""
     found: dict[str, ServiceDescriptor] = {}
+    for file in _files(packages):
+        found.update((service.full_name, service) for service in file.services_by_name.values())
+    return [found[name] for name in sorted(found)]
+
+
+def message_descriptors(*packages: str) -> list[Descriptor]:
+    """All messages at the top of the files of these generated packages and below them, by full name."""
+    found: dict[str, Descriptor] = {}
+    for file in _files(packages):
+        found.update((message.full_name, message) for message in file.message_types_by_name.values())
+    return [found[name] for name in sorted(found)]
+
+
+def _files(packages: Iterable[str]) -> Iterator[FileDescriptor]:
     for package in packages:
         modules = import_package(package)
         if not modules:
             raise UnknownName(f"no generated code in package {package!r}: {UnknownName.__doc__}")
         for module in modules:
-            services = importlib.import_module(module).DESCRIPTOR.services_by_name
-            found.update((service.full_name, service) for service in services.values())
-    return [found[name] for name in sorted(found)]
+            yield importlib.import_module(module).DESCRIPTOR

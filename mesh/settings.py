@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 # A step has to fit both transports. NATS takes messages of 1 MiB unless told otherwise, and an event can carry a
 # request and a response: half of it each.
 MESSAGE_BYTES_MAX = 512 * 1024
+
+# Who logs in where, in a URL that is shown.
+_PASSWORD = re.compile(r"://\S*@")
 
 
 class Settings(BaseSettings):
@@ -22,6 +27,12 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path(".ensemble"), description="folder of the mesh's databases, logs and addresses")
     contracts: str = Field("shop", description="generated packages whose services make up the mesh, by comma")
+    database_url: str = Field(
+        "", description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE of all parts; empty: SQLite files in `data`"
+    )
+    database_connections_max: int = Field(
+        8, gt=0, description="connections of one process to PostgreSQL, which as shipped allows 100 in all"
+    )
     nats_url: str = Field("", description="a broker elsewhere; empty: the one that `ensemble up` started")
     addresses: dict[str, str] = Field(
         {}, description='services elsewhere, as JSON: {"inventory": "dns:///inventory:50051"}'
@@ -39,7 +50,17 @@ class Settings(BaseSettings):
     deliveries_max: int = Field(12, gt=0, description="how often an event is delivered before it is a dead letter")
     stalled_after_s: float = Field(15.0, gt=0, description="no progress for so long, and a case is started again")
     heals_max: int = Field(5, ge=0, description="how often a stalled case is started again before it is only reported")
-    sagas_max: int = Field(1024, gt=0, description="sagas that the orchestrator runs at once; more are refused")
+    sagas_max: int = Field(1024, gt=0, description="sagas that one orchestrator runs at once; more wait")
+    sagas_queued_max: int = Field(4096, ge=0, description="sagas that wait behind those that run; more are refused")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, url: str) -> str:
+        if url:
+            parts = urlsplit(url)
+            if parts.scheme != "postgresql" or len(parts.path) < 2 or parts.port == 0:  # `port` raises ValueError
+                raise ValueError("it takes postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        return url
 
     @property
     def contract_packages(self) -> tuple[str, ...]:
@@ -72,4 +93,5 @@ def load_settings_or_exit() -> Settings:
 
 def _explain(fault: ErrorDetails) -> str:
     name = "_".join(str(part) for part in fault["loc"]).upper()
-    return f"ENSEMBLE_{name}: {fault['msg']}, not {fault['input']!r}"
+    shown = _PASSWORD.sub("://***@", repr(fault["input"]))
+    return f"ENSEMBLE_{name}: {fault['msg']}, not {shown}"

@@ -1,4 +1,8 @@
-"""Runs the orchestrator: `python -m orchestrator`. Settings come from ENSEMBLE_* (mesh.settings)."""
+"""The orchestrator as a process: `python -m orchestrator`. Settings come from ENSEMBLE_* (mesh.settings).
+
+Order of the end, on SIGTERM: health says NOT_SERVING and calls under way finish, the sagas are let go of, what is known
+of them is committed, and the lease is given up, so that another orchestrator runs them on at once.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,19 @@ from mesh import lifecycle, telemetry
 from mesh.addresses import Addresses
 from mesh.changes import Changes
 from mesh.contract import Contract
-from mesh.database import Database
+from mesh.database import open_database
+from mesh.errors import Unavailable
 from mesh.lifecycle import Lifecycle
 from mesh.server import Server, bind
 from mesh.settings import Settings, load_settings_or_exit
-from orchestrator import store, tracker
+from orchestrator import tracker
 from orchestrator.api import OrchestratorService
 from orchestrator.engine import Engine
+from orchestrator.engine_port import Asks
+from orchestrator.migrations import JOURNAL
 from orchestrator.participants import Participants
 from orchestrator.tracker import Tracker
+from orchestrator.watching import Watching
 from orchestrator.workflow import registered
 
 log = logging.getLogger(__name__)
@@ -32,28 +40,42 @@ NAME = "orchestrator"
 TRACKER = "tracker"
 
 
-async def host(settings: Settings, life: Lifecycle) -> None:
-    """Serves the orchestrator until the process is asked to stop."""
-    database = Database(settings.data / "databases" / f"{NAME}.db", store.METADATA)
+async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None) -> None:
+    """Serves the orchestrator until the process is asked to stop. `asks` stands in for the real participants."""
+    database = open_database(settings, NAME, JOURNAL)
     addresses = Addresses(settings)
     contract = Contract.of_packages(*settings.contract_packages)
     changes = Changes()
     bus = EventBus(addresses.nats_url(), NAME)
     participants = Participants(addresses, settings.call_timeout_s)
-    engine = Engine(contract, registered(), participants, database, changes, sagas_max=settings.sagas_max)
+    engine = Engine(
+        contract,
+        registered(),
+        asks or participants,
+        database,
+        changes,
+        sagas_max=settings.sagas_max,
+        queue_max=settings.sagas_queued_max,
+        alone=not settings.database_url,
+    )
+    watching = Watching(engine, database, changes)
     service = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"]
     server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
-    server.add(service, bind(OrchestratorService(engine, database, changes, bus), service))
-    following = Tracker(contract, database, changes)
+    server.add(service, bind(OrchestratorService(engine, database, watching, bus), service))
+    following = Tracker(contract, database, changes, engine.mail_came)
     consumer = Consumer(bus, TRACKER, tracker.SUBJECTS, following.handle, settings)
     letters = DeadLetterReader(bus, TRACKER, following.read_dead_letter, settings)
+    if count := await engine.join():
+        log.info("%d sagas go on", count)
     life.spawn("database", database.watch())
     life.spawn("journal", engine.write_for_ever())
+    life.spawn("heartbeat", engine.beat_for_ever())
+    life.spawn("claims", engine.claim_for_ever())
+    if settings.database_url:  # shared with other orchestrators
+        life.spawn("watching", watching.look_for_ever())
     life.spawn("broker", bus.run())
     life.spawn("tracker", consumer.run())
     life.spawn("dead letters", letters.run())
-    if count := await engine.recover():
-        log.info("%d sagas go on", count)
     await server.start()
     log.info("%s serves on %s", NAME, server.address)
     try:
@@ -61,14 +83,19 @@ async def host(settings: Settings, life: Lifecycle) -> None:
         log.info("%s stops", NAME)
     finally:
         await server.stop()
-        await engine.close()
-        with contextlib.suppress(TimeoutError):  # where the journal cannot be written, the ledgers know
-            async with asyncio.timeout(settings.drain_s):
-                await engine.flushed()
+        await _end(engine, settings.drain_s)
         await life.end_tasks()
         await participants.close()
         await bus.close()
         await database.close()
+
+
+async def _end(engine: Engine, within_s: float) -> None:
+    await engine.close()
+    with contextlib.suppress(TimeoutError, Unavailable):  # where the journal cannot be written, the ledgers know
+        async with asyncio.timeout(within_s):
+            await engine.flushed()
+            await engine.resign()
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,13 +14,16 @@ from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceSe
 from eventbus import replay
 from eventbus.bus import EventBus, Unpublished
 from eventbus.envelope import Envelope
-from mesh.changes import Changes
 from mesh.database import Database
 from mesh.errors import OutOfOrder, Unavailable
 from mesh.paging import Cursor, page_size, parse_token
-from orchestrator import store
+from orchestrator import listing
 from orchestrator.engine import Engine
 from orchestrator.journal import Journal, SagaStatus
+from orchestrator.watching import Watching
+
+# How long CancelSaga waits for the pivot's decision, where its caller does.
+VERDICT_S = 5.0
 
 HAND_OVER = "ensemble.orchestrator.v1.OrchestratorService.HandOver"
 
@@ -26,10 +31,10 @@ HAND_OVER = "ensemble.orchestrator.v1.OrchestratorService.HandOver"
 class OrchestratorService(OrchestratorServiceServicer):
     """See ensemble/orchestrator/v1/orchestrator.proto."""
 
-    def __init__(self, engine: Engine, database: Database, changes: Changes, bus: EventBus) -> None:
+    def __init__(self, engine: Engine, database: Database, watching: Watching, bus: EventBus) -> None:
         self._engine = engine
         self._database = database
-        self._changes = changes
+        self._watching = watching
         self._bus = bus
 
     async def StartSaga(self, request: api.StartSagaRequest, context: Any) -> api.StartSagaResponse:
@@ -41,7 +46,7 @@ class OrchestratorService(OrchestratorServiceServicer):
         """Starts, and waits for the end."""
         started = await self._engine.start(request.process, request.input)
         journal = started
-        async for journal in self._states(started.saga_id):
+        async for journal in self._watching.states(started.saga_id):
             if journal.status == SagaStatus.SAGA_STATUS_STALLED:
                 raise _Stalled(f"saga {journal.saga_id} is stalled: {journal.stalled_reason}; {journal.stalled_help}")
         saga = journal.to_proto()
@@ -62,7 +67,7 @@ class OrchestratorService(OrchestratorServiceServicer):
         after = parse_token(request.page_token)
         await self._engine.flushed()
         journals = await self._database.run(
-            lambda tx: store.page(
+            lambda tx: listing.page(
                 tx,
                 status=request.status,
                 process=request.process,
@@ -79,12 +84,22 @@ class OrchestratorService(OrchestratorServiceServicer):
 
     async def WatchSaga(self, request: api.WatchSagaRequest, context: Any) -> AsyncIterator[api.WatchSagaResponse]:
         """Reads one saga whenever it changes."""
-        async for journal in self._states(request.saga_id):
+        async for journal in self._watching.states(request.saga_id):
             yield api.WatchSagaResponse(saga=journal.to_proto())
 
     async def CancelSaga(self, request: api.CancelSagaRequest, context: Any) -> api.CancelSagaResponse:
-        """Asks for the no-go side."""
-        return api.CancelSagaResponse(saga=(await self._engine.cancel(request.saga_id)).to_proto())
+        """Asks for the no-go side, and waits for the verdict."""
+        journal = await self._engine.cancel(request.saga_id)
+        verdict = self._engine.verdict(journal)
+        left_s = context.time_remaining()
+        if not verdict:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(VERDICT_S if left_s is None else min(VERDICT_S, left_s * 0.8)):
+                    async for journal in self._watching.states(request.saga_id):
+                        verdict = self._engine.verdict(journal)
+                        if verdict or journal.status == SagaStatus.SAGA_STATUS_STALLED:
+                            break
+        return api.CancelSagaResponse(saga=journal.to_proto(), verdict=verdict)
 
     async def RetrySaga(self, request: api.RetrySagaRequest, context: Any) -> api.RetrySagaResponse:
         """Sets a stalled saga going again."""
@@ -107,16 +122,9 @@ class OrchestratorService(OrchestratorServiceServicer):
         """Drives a choreographed saga from now on."""
         return api.AdoptResponse(saga=(await self._engine.adopt(request.saga_id)).to_proto())
 
-    async def _states(self, saga_id: str) -> AsyncIterator[Journal]:
-        """The saga as it stands, then after every change, until it has ended. Reads memory, or the tables once."""
-        with self._changes.watch(saga_id) as changed:
-            while True:
-                changed.clear()
-                journal = await self._engine.get(saga_id)
-                yield journal
-                if journal.ended:
-                    return
-                await changed.wait()
+    async def PruneSagas(self, request: api.PruneSagasRequest, context: Any) -> api.PruneSagasResponse:
+        """Forgets what ended long ago."""
+        raise NotImplementedError
 
     async def _publish_start(self, journal: Journal) -> None:
         event = self._engine.starting_event(journal)

@@ -4,12 +4,13 @@ A step is keyed by what it is, (method, step_key), and not by its position, so a
 run: steps added, removed, reordered or made parallel find their answers, or are called.
 
 The journal may be lazy. Only a saga's start is durable before it is acknowledged, and a cancellation. An answer that
-a crash forgets is asked for again, and the participant's ledger gives it again.
+a crash forgets is asked for again, and the participant's ledger gives it again. What no ledger knows (a time that the
+workflow was told, an event that came too late, the steps of a process without a pivot) is durable before the workflow
+goes on from it; orchestrator.saga and orchestrator.waits see to that.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,14 +28,15 @@ ENDED = (SagaStatus.SAGA_STATUS_COMPLETED, SagaStatus.SAGA_STATUS_COMPENSATED)
 # States in which the engine drives an orchestrated saga.
 GOING = (SagaStatus.SAGA_STATUS_RUNNING, SagaStatus.SAGA_STATUS_COMPENSATING)
 
+# When a saga is due that waits for an event without a limit: the last moment that a Timestamp can show.
+FOREVER_US = 253_402_300_799_000_000
+
 StepKey = tuple[str, str]
 
+# Entries of the journal that are no steps of participants: what the saga itself waited for, or was told.
+OWN = "saga."
+
 M = TypeVar("M", bound=Message)
-
-
-def now_us() -> int:
-    """Microseconds since the epoch."""
-    return time.time_ns() // 1000
 
 
 def pack(message: Message) -> bytes:
@@ -50,11 +52,12 @@ class StepEntry:
 
     method: str
     step_key: str
+    started_us: int
     digest: bytes = b""
+    request: bytes = b""  # kept where the way back needs it: in a process without a pivot
     status: api.StepStatus.ValueType = StepStatus.STEP_STATUS_RUNNING
     outcome: bytes = b""  # DONE: the response; REFUSED and FAILED: a google.rpc.Status
     attempts: int = 0
-    started_us: int = field(default_factory=now_us)
     ended_us: int = 0
     last_error: str = ""
 
@@ -62,6 +65,11 @@ class StepEntry:
     def key(self) -> StepKey:
         """What the step is."""
         return (self.method, self.step_key)
+
+    @property
+    def done(self) -> bool:
+        """Whether it succeeded."""
+        return self.status == StepStatus.STEP_STATUS_DONE
 
     @property
     def refusal(self) -> status_pb2.Status | None:
@@ -92,15 +100,19 @@ class Journal:
     process: str
     style: api.Style.ValueType
     input: bytes  # a google.protobuf.Any: the starting event; empty while a tracked saga's start was not seen
+    started_us: int
+    version: int = 1  # of its workflow
+    parent: str = ""  # the saga that started it
     status: api.SagaStatus.ValueType = SagaStatus.SAGA_STATUS_RUNNING
     cancelling: bool = False  # the no-go side was asked for from outside
     refusal: bytes = b""  # a google.rpc.ErrorInfo
     result: bytes = b""  # a google.protobuf.Any
     stalled_reason: str = ""
     stalled_help: str = ""
-    started_us: int = field(default_factory=now_us)
-    updated_us: int = field(default_factory=now_us)
+    updated_us: int = 0
     ended_us: int = 0
+    owner: str | None = None  # the orchestrator that runs it
+    due_us: int | None = None  # where nobody runs it: when somebody shall
     steps: dict[StepKey, StepEntry] = field(default_factory=dict)
 
     @property
@@ -108,13 +120,18 @@ class Journal:
         """Whether nothing will change any more."""
         return self.status in ENDED
 
+    @property
+    def driven(self) -> bool:
+        """Whether an orchestrator has to run it."""
+        return self.status in GOING and self.style == Style.STYLE_ORCHESTRATED
+
     def input_as(self, message_class: type[M]) -> M:
         """The starting event."""
         return message_class.FromString(any_pb2.Any.FromString(self.input).value)
 
     def forget_refusals(self) -> None:
         """Leaves only successes: the pivot decided for the way forward, and the ledgers answer the rest again."""
-        self.steps = {key: step for key, step in self.steps.items() if step.status == StepStatus.STEP_STATUS_DONE}
+        self.steps = {key: step for key, step in self.steps.items() if step.done or step.method.startswith(OWN)}
 
     def to_proto(self, *, with_steps: bool = True) -> api.Saga:
         """As the API shows it."""
@@ -125,6 +142,8 @@ class Journal:
             style=self.style,
             stalled_reason=self.stalled_reason,
             stalled_help=self.stalled_help,
+            version=self.version,
+            parent=self.parent,
         )
         if with_steps:
             ordered = sorted(self.steps.values(), key=lambda step: step.started_us)
@@ -137,4 +156,6 @@ class Journal:
         saga.updated.FromMicroseconds(self.updated_us)
         if self.ended_us:
             saga.ended.FromMicroseconds(self.ended_us)
+        if self.due_us is not None:
+            saga.wakes.FromMicroseconds(min(self.due_us, FOREVER_US))
         return saga

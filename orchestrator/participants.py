@@ -1,117 +1,78 @@
-"""Calls a participant until its answer is definite.
+"""Calls participants until their answers are definite (orchestrator.asking says which are).
 
-answer                                            what follows
-OK                                                done
-FAILED_PRECONDITION with ErrorInfo                refused, for a business reason
-ABORTED with STEP_COMPENSATED                     refused: it was compensated before it came
-UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED,        in doubt: called again with the same key, after a growing,
-UNKNOWN, INTERNAL                                 jittered delay
-RESOURCE_EXHAUSTED, UNIMPLEMENTED                 a pause, then called again: overload and rolling deployments
-                                                  pass, and are no reason to compensate
-anything else                                     cannot be mended by calling again: a person has to look
+All who call a participant share its retry budget (orchestrator.retry_budget) and its circuit (orchestrator.circuit):
+the one bounds what retries add to its load, the other sends nothing where nobody answers. Both make a call wait, and
+neither gives it up. Whoever wants to bound the whole of it cancels it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import random
 
-import grpc
-import grpc.aio
-from google.rpc import status_pb2
+from google.protobuf.descriptor import MethodDescriptor
 
-from mesh import errors, telemetry
-from mesh.addresses import Addresses, UnknownAddress
-from mesh.backoff import Backoff
-from mesh.channel import connect
+from mesh.addresses import Addresses
 from mesh.contract import Method, service_name
+from orchestrator import circuit, retry_budget
+from orchestrator.asking import Answer, Asking, Indefinite, Tell
+from orchestrator.circuit import Circuit
+from orchestrator.peer import Peer
+from orchestrator.retry_budget import RetryBudget
 
-RETRY = Backoff(first_s=0.05, max_s=5.0)
-PAUSE = Backoff(first_s=0.5, max_s=10.0)
-_PAUSING = frozenset({grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED})
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A definite answer: a response, or a refusal."""
-
-    response: bytes = b""
-    refusal: status_pb2.Status | None = None
-
-
-class Indefinite(errors.MeshError):
-    """The participant's answer is an error that calling again does not mend. Passed on, it is that answer."""
-
-    def __init__(self, answer: status_pb2.Status) -> None:
-        super().__init__(f"{errors.grpc_code(answer).name}: {answer.message}")
-        self.code = errors.grpc_code(answer)
-        self.answer = answer
-
-    def status(self, domain: str) -> status_pb2.Status:
-        """The participant's own."""
-        return self.answer
+__all__ = ["Answer", "Indefinite", "Participants"]
 
 
 class Participants:
-    """The services that sagas call, by their names in the mesh."""
+    """The services that sagas call, by their names in the mesh. Belongs to one event loop."""
 
-    def __init__(self, addresses: Addresses, timeout_s: float) -> None:
+    def __init__(
+        self,
+        addresses: Addresses,
+        timeout_s: float,
+        *,
+        retry_ratio: float = retry_budget.RATIO,
+        circuit_failures: int = circuit.FAILURES_MAX,
+        rng: random.Random | None = None,
+    ) -> None:
         self._addresses = addresses
         self._timeout_s = timeout_s
-        self._channels: dict[str, grpc.aio.Channel] = {}
-        self._calls: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._retry_ratio = retry_ratio
+        self._circuit_failures = circuit_failures
+        self._rng = rng or random.Random()
+        self._peers: dict[str, Peer] = {}
+        # By descriptor, which is found by its identity: every step comes this way.
+        self._by_method: dict[MethodDescriptor, Peer] = {}
 
     async def ask(
-        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Callable[[str], None]
+        self,
+        method: Method,
+        request: bytes,
+        timeout_s: float | None,
+        on_failure: Tell,
+        on_pause: Tell | None = None,
     ) -> Answer:
-        """Calls a method until it answers definitely; raises Indefinite. Tells every failed try to `on_failure`."""
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                return Answer(response=await self._call(method, request, timeout_s))
-            except UnknownAddress as error:
-                on_failure(str(error))
-                delay_s = RETRY.delay_s(tries)
-            except grpc.aio.AioRpcError as error:
-                status = errors.status_of(error)
-                if _is_refusal(error.code(), status):
-                    return Answer(refusal=status)
-                on_failure(f"{error.code().name}: {error.details()}")
-                delay_s = self._delay_s(error.code(), status, tries)
-            await asyncio.sleep(delay_s)
+        """Calls a method until it answers definitely; raises Indefinite. May be cancelled at any time.
+
+        `timeout_s` bounds one try. Every failed try is told to `on_failure`. Where the call waits for a participant
+        that is away or overloaded, `on_pause` is told why, once. Without it, `on_failure` is, if it has heard nothing.
+        """
+        peer = self._by_method.get(method.descriptor) or self._find(method)
+        peer.budget.deposit()
+        timeout_s = timeout_s or method.timeout_s or self._timeout_s
+        return await Asking(peer, method, request, timeout_s, on_failure, on_pause, self._rng).answer()
 
     async def close(self) -> None:
         """Ends the connections; calls under way are then in doubt."""
-        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+        await asyncio.gather(*(peer.close() for peer in self._peers.values()))
 
-    async def _call(self, method: Method, request: bytes, timeout_s: float | None) -> bytes:
-        call = self._calls.get(method.path)
-        if call is None:
-            call = self._calls[method.path] = self._channel(method).unary_unary(method.path)
-        return await call(
-            request,
-            timeout=timeout_s or method.timeout_s or self._timeout_s,
-            metadata=((telemetry.TRACEPARENT, telemetry.traceparent()),),
-        )
-
-    def _channel(self, method: Method) -> grpc.aio.Channel:
+    def _find(self, method: Method) -> Peer:
         name = service_name(method.service)
-        if name not in self._channels:
-            self._channels[name] = connect(self._addresses.of(name))
-        return self._channels[name]
+        if name not in self._peers:
+            shared = Circuit(name, self._circuit_failures, rng=self._rng), RetryBudget(self._retry_ratio)
+            self._peers[name] = self._peer(name, *shared)
+        peer = self._by_method[method.descriptor] = self._peers[name]
+        return peer
 
-    def _delay_s(self, code: grpc.StatusCode, status: status_pb2.Status, tries: int) -> float:
-        if code in errors.IN_DOUBT:
-            return RETRY.delay_s(tries)
-        if code in _PAUSING:
-            return (errors.retry_delay_s(status) or 0.0) + PAUSE.delay_s(tries)
-        raise Indefinite(status)
-
-
-def _is_refusal(code: grpc.StatusCode, status: status_pb2.Status) -> bool:
-    info = errors.error_info_of(status)
-    if code is grpc.StatusCode.FAILED_PRECONDITION:
-        return info is not None
-    return code is grpc.StatusCode.ABORTED and info is not None and info.reason == "STEP_COMPENSATED"
+    def _peer(self, name: str, circuit: Circuit, budget: RetryBudget) -> Peer:
+        return Peer(name, self._addresses, circuit, budget)

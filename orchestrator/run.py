@@ -1,4 +1,4 @@
-"""One run of one saga: from where it stands to its end.
+"""One run of one saga: from where it stands to its end, or to where it has to wait.
 
     RUNNING ── the workflow returns ──────────────▶ COMPLETED
        │ ▲
@@ -7,31 +7,34 @@
     COMPENSATING ── the way back ends ────┴──────▶ COMPENSATED
 
     either ── what calling again cannot mend ──▶ STALLED
+    either ── only waits, and for long ────────▶ parked: the run ends here, and another one goes on
 
 What may happen at any point, and what follows:
 - the process dies: the saga is run again from its start; what the journal forgot, the ledgers answer;
 - another orchestrator drives the same saga, or the participants' events do: each step happens once, the pivot
   decides once, and whoever loses is told so by a refusal and follows the winner;
-- a cancellation comes: the workflow is left where it is, and the pivot decides whether it came in time.
+- a cancellation comes, or the deadline of the process: the workflow is left where it is, and the pivot decides
+  whether that came in time. Once it has decided for go, neither counts any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
 from typing import Any
 
 from google.protobuf.message import Message
+from google.rpc import error_details_pb2
 
 from mesh import telemetry
-from mesh.contract import Contract, Process
+from mesh.contract import Process
 from orchestrator import no_go
-from orchestrator.journal import Journal, SagaStatus, now_us, pack
+from orchestrator.engine_port import EnginePort
+from orchestrator.journal import Journal, SagaStatus, pack
 from orchestrator.no_go import PivotLost
-from orchestrator.participants import Participants
-from orchestrator.saga import Saga, Stall, StepRefused
-from orchestrator.store import WriteBehind
+from orchestrator.reverse import compensate_started
+from orchestrator.saga import Park, Saga, Stall, StepRefused
 from orchestrator.workflow import Workflow
 
 log = logging.getLogger(__name__)
@@ -41,32 +44,43 @@ class _Cancelled(Exception):
     """The no-go side was asked for from outside."""
 
 
-class Run:
-    """Drives one saga. It owns the journal while it runs; `cancel` may be set at any time."""
+class _Overdue(Exception):
+    """The deadline of the process has passed."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        workflow: Workflow,
-        contract: Contract,
-        participants: Participants,
-        behind: WriteBehind,
-        changed: Callable[[str], None],
-    ) -> None:
+
+class _Parked(Exception):
+    """The way was left, to be gone on when there is something to do."""
+
+    def __init__(self, park: Park) -> None:
+        super().__init__()
+        self.park = park
+
+
+class Run:
+    """Drives one saga. It owns the journal while it runs."""
+
+    def __init__(self, journal: Journal, workflow: Workflow, engine: EnginePort) -> None:
         self.journal = journal
-        self.cancel = asyncio.Event()
+        self.parked: Park | None = None  # set where the run ended for that reason
         self._workflow = workflow
-        self._contract = contract
-        self._participants = participants
-        self._behind = behind
-        self._changed = changed
+        self._engine = engine
+        self._left: asyncio.Future[Exception | None] | None = None
+        self._forward_only = False
+
+    def cancel(self) -> None:
+        """Tells a run that its journal says `cancelling` now."""
+        if self.journal.status == SagaStatus.SAGA_STATUS_RUNNING and not self._forward_only:
+            self._leave(_Cancelled())
 
     async def to_the_end(self) -> None:
-        """Runs until the saga has ended or stalls. A cancelled run leaves it to whoever runs it on."""
+        """Runs until the saga has ended, stalls or parks. A cancelled run leaves it to whoever runs it on."""
         telemetry.current_saga.set(self.journal.saga_id)
         telemetry.enter_trace(None)
+        self.parked = None
         try:
             await self._forward_or_back()
+        except _Parked as parked:
+            self.parked = parked.park
         except Stall as stall:
             self._stall(stall.reason, stall.help)
         except Exception as error:  # a fault of ours: the saga must not vanish
@@ -74,74 +88,78 @@ class Run:
             self._stall(f"the engine failed with {type(error).__name__}", "the orchestrator's log says more; then")
 
     async def _forward_or_back(self) -> None:
-        go_decided = False
         while True:
             if self.journal.status == SagaStatus.SAGA_STATUS_RUNNING and not self.journal.cancelling:
                 try:
                     await self._forward()
                     return
                 except StepRefused as refusal:
-                    if go_decided:
+                    if self._forward_only:
                         raise Stall(
                             f"{refusal.method} refused ({refusal.info.reason}) though the pivot decided for go",
                             "the contract allows no refusal behind the pivot: mend the service, then",
                         ) from refusal
                     self.journal.refusal = refusal.info.SerializeToString()
+                except _Overdue:
+                    log.warning("past its deadline, so it turns back")
+                    self.journal.refusal = error_details_pb2.ErrorInfo(reason="DEADLINE_EXCEEDED").SerializeToString()
                 except _Cancelled:
                     pass
             try:
                 await self._back()
                 return
             except PivotLost:
-                go_decided = True
+                self._forward_only = True
                 self._forget_the_cancellation()
 
     async def _forward(self) -> None:
-        saga = self._saga()
+        saga = Saga(self.journal, self._engine, self._leave_for)
         try:
-            result = await self._supervise(saga, self._workflow.run(saga, self._input()), self.cancel)
+            result = await self._supervise(saga, self._walk(saga), self._seconds_left())
         except BaseExceptionGroup as group:  # a TaskGroup of the workflow's
             raise _refusal_in(group) from group
-        finally:
-            await saga.abandon()
         if result is not None:
             self.journal.result = pack(result)
         self._set(SagaStatus.SAGA_STATUS_COMPLETED)
 
     async def _back(self) -> None:
         self._set(SagaStatus.SAGA_STATUS_COMPENSATING)
-        saga = self._saga()
-        try:
-            await self._supervise(saga, no_go.compensate(saga, self._contract, self._process(), self._input()), None)
-        finally:
-            await saga.abandon()
+        saga = Saga(self.journal, self._engine, self._leave_for)
+        await self._supervise(saga, self._walk_back(saga), None)
         self._set(SagaStatus.SAGA_STATUS_COMPENSATED)
+
+    async def _walk(self, saga: Saga) -> Message | None:
+        return await self._workflow.run(saga, self._input())
+
+    async def _walk_back(self, saga: Saga) -> None:
+        process = self._process()
+        if process.aborting is not None:
+            await no_go.compensate(saga, self._engine.contract, process, self._input())
+        else:
+            await compensate_started(saga, self._engine.contract, self.journal, self._input())
+        await saga.cancel_children()
 
     def _forget_the_cancellation(self) -> None:
         """Too late: the workflow runs again from its start, and the ledgers answer."""
         self.journal.cancelling, self.journal.refusal = False, b""
-        self.cancel.clear()
         self.journal.forget_refusals()
-        self._behind.forget_steps(self.journal.saga_id)
-        for step in self.journal.steps.values():
-            self._behind.step(self.journal.saga_id, step)
+        self._engine.forget_steps(self.journal)
         self._set(SagaStatus.SAGA_STATUS_RUNNING)
 
-    async def _supervise(self, saga: Saga, way: Awaitable[Any], cancel: asyncio.Event | None) -> Any:
-        """Runs one way of the saga until it ends, stalls, or is cancelled from outside."""
-        walking = asyncio.ensure_future(way)
-        cancelled = asyncio.ensure_future(cancel.wait()) if cancel else None
+    async def _supervise(self, saga: Saga, way: Coroutine[Any, Any, Any], seconds: float | None) -> Any:
+        """Goes one way until it ends, stalls, parks, is cancelled from outside, or has taken all its seconds."""
+        loop = asyncio.get_running_loop()
+        self._left = loop.create_future()
+        walking = asyncio.create_task(way, name=f"walk {self.journal.saga_id}")
+        walking.add_done_callback(lambda _: self._leave(None))
+        overdue = loop.call_later(seconds, self._leave, _Overdue()) if seconds is not None else None
         try:
-            waiting = {walking, saga.stalled} | ({cancelled} if cancelled else set())
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if saga.stalled.done():
-                raise saga.stalled.result()
+            if (why := await self._left) is not None:
+                raise why
             if walking.cancelled():
                 raise Stall("the workflow cancelled itself", "let it raise nothing but refusals; mend it, then")
-            if walking.done():
-                return walking.result()
-            raise _Cancelled
-        except (StepRefused, PivotLost, Stall, _Cancelled, BaseExceptionGroup):
+            return walking.result()
+        except (StepRefused, PivotLost, Stall, _Cancelled, _Overdue, _Parked, BaseExceptionGroup):
             raise
         except Exception as error:
             log.exception("the workflow failed")
@@ -150,17 +168,37 @@ class Run:
                 "mend it and start the orchestrator again, then",
             ) from error
         finally:
-            for task in filter(None, (walking, cancelled)):
-                task.cancel()
-            await asyncio.gather(*filter(None, (walking, cancelled)), return_exceptions=True)
+            if overdue is not None:
+                overdue.cancel()
+            await self._let_go(saga, walking)
 
-    def _saga(self) -> Saga:
-        def changed(step: Any) -> None:
-            self.journal.updated_us = now_us()
-            self._behind.step(self.journal.saga_id, step)
-            self._changed(self.journal.saga_id)
+    async def _let_go(self, saga: Saga, walking: asyncio.Task[Any]) -> None:
+        if not walking.done():
+            walking.cancel()
+        await saga.abandon()
+        await asyncio.gather(walking, return_exceptions=True)
 
-        return Saga(self.journal, self._contract, self._participants, changed)
+    def _leave(self, why: Exception | None) -> None:
+        if self._left is not None and not self._left.done():
+            self._left.set_result(why)
+
+    def _leave_for(self, why: Stall | Park) -> None:
+        self._leave(_Parked(self._before_the_deadline(why)) if isinstance(why, Park) else why)
+
+    def _before_the_deadline(self, park: Park) -> Park:
+        """A parked saga is looked at when its deadline comes, too."""
+        left_s = self._seconds_left()
+        if left_s is None or self.journal.status != SagaStatus.SAGA_STATUS_RUNNING:
+            return park
+        return Park(min(park.until_us, self._engine.clock.now_us() + int(left_s * 1e6)), park.names)
+
+    def _seconds_left(self) -> float | None:
+        """Until the deadline of the process; None where there is none, or where it counts no more."""
+        process = self._engine.contract.processes.get(self.journal.process)
+        if process is None or process.start.deadline_s is None or self._forward_only:
+            return None
+        elapsed_us = self._engine.clock.now_us() - self.journal.started_us
+        return max(process.start.deadline_s - elapsed_us / 1e6, 0.0)
 
     def _stall(self, reason: str, what_to_do: str) -> None:
         journal = self.journal
@@ -172,16 +210,15 @@ class Run:
     def _set(self, status: SagaStatus.ValueType) -> None:
         journal = self.journal
         journal.status = status
-        journal.updated_us = now_us()
-        journal.ended_us = journal.updated_us if journal.ended else 0
-        self._behind.saga(journal)
-        self._changed(journal.saga_id)
+        journal.ended_us = self._engine.clock.now_us() if journal.ended else 0
+        journal.owner = journal.owner if journal.driven else None
+        self._engine.note(journal)
 
     def _input(self) -> Message:
         return self.journal.input_as(self._workflow.input_class)
 
     def _process(self) -> Process:
-        process = self._contract.processes.get(self.journal.process)
+        process = self._engine.contract.processes.get(self.journal.process)
         if process is None:
             raise Stall(
                 f"no contract starts a process {self.journal.process!r}", "mark its starting event with `starts`, then"

@@ -1,66 +1,37 @@
-"""The journal's tables, and who writes them when.
+"""Reads and writes the journal's tables, inside the transactions of its callers.
 
-A start and a cancellation are committed before they are acknowledged. All else is written behind: changes gather
-in memory, and one transaction writes what has gathered while the one before was under way. What a crash forgets of
-that the ledgers know (orchestrator.journal).
+Every row of a saga and of a step carries a checksum. A row that does not match it was changed by something else than
+us (a bad disk, a bad hand), and nothing in it can be trusted: its saga is quarantined, the others run on.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from functools import partial
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
-from sqlalchemy.dialects.sqlite import insert
 
-from mesh.database import Database
-from mesh.paging import Cursor
-from orchestrator.journal import GOING, Journal, StepEntry, Style
+from mesh.sql import insert
+from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, Style
+from orchestrator.tables import MAIL, METADATA, SAGAS, STEPS
 
-log = logging.getLogger(__name__)
+__all__ = ["METADATA", "Damaged"]  # and what stands below
 
-METADATA = sql.MetaData()
+_SAGA_COLUMNS = tuple(column.name for column in SAGAS.columns if column.name != "checksum")
+_SAGA_SUMMED = tuple(name for name in _SAGA_COLUMNS if name not in ("owner", "due_us"))
+_STEP_COLUMNS = tuple(column.name for column in STEPS.columns if column.name not in ("saga_id", "checksum"))
 
-SAGAS = sql.Table(
-    "sagas",
-    METADATA,
-    sql.Column("saga_id", sql.String(64), primary_key=True),
-    sql.Column("process", sql.String(255), nullable=False),
-    sql.Column("style", sql.Integer, nullable=False),
-    sql.Column("input", sql.LargeBinary, nullable=False),
-    sql.Column("status", sql.Integer, nullable=False),
-    sql.Column("cancelling", sql.Boolean, nullable=False),
-    sql.Column("refusal", sql.LargeBinary, nullable=False),
-    sql.Column("result", sql.LargeBinary, nullable=False),
-    sql.Column("stalled_reason", sql.String, nullable=False),
-    sql.Column("stalled_help", sql.String, nullable=False),
-    sql.Column("started_us", sql.BigInteger, nullable=False),
-    sql.Column("updated_us", sql.BigInteger, nullable=False),
-    sql.Column("ended_us", sql.BigInteger, nullable=False),
-)
-sql.Index("sagas_by_age", SAGAS.c.started_us, SAGAS.c.saga_id)
-sql.Index("sagas_by_status", SAGAS.c.status, SAGAS.c.started_us, SAGAS.c.saga_id)
 
-STEPS = sql.Table(
-    "steps",
-    METADATA,
-    sql.Column("saga_id", sql.String(64), primary_key=True),
-    sql.Column("method", sql.String(255), primary_key=True),
-    sql.Column("step_key", sql.String(1024), primary_key=True),
-    sql.Column("digest", sql.LargeBinary, nullable=False),
-    sql.Column("status", sql.Integer, nullable=False),
-    sql.Column("outcome", sql.LargeBinary, nullable=False),
-    sql.Column("attempts", sql.Integer, nullable=False),
-    sql.Column("started_us", sql.BigInteger, nullable=False),
-    sql.Column("ended_us", sql.BigInteger, nullable=False),
-    sql.Column("last_error", sql.String, nullable=False),
-)
+class Damaged(Exception):
+    """A row of a saga's journal does not match its checksum."""
 
-_SAGA_COLUMNS = tuple(column.name for column in SAGAS.columns)
-_STEP_COLUMNS = tuple(column.name for column in STEPS.columns)
+    def __init__(self, saga_id: str, where: str) -> None:
+        super().__init__(f"the journal of saga {saga_id} is damaged: {where} does not match its checksum")
+        self.saga_id = saga_id
+        self.where = where
 
 
 def _upsert(table: sql.Table) -> Any:
@@ -73,123 +44,159 @@ def _upsert(table: sql.Table) -> Any:
 _ADD_SAGA = insert(SAGAS).on_conflict_do_nothing()
 _PUT_SAGA = _upsert(SAGAS)
 _PUT_STEP = _upsert(STEPS)
+_ADD_MAIL = insert(MAIL).on_conflict_do_nothing()
+_SAGA = sql.select(SAGAS).where(SAGAS.c.saga_id == sql.bindparam("saga_id"))
+_SAGA_LOCKED = _SAGA.with_for_update()
+_STEPS = sql.select(STEPS).where(STEPS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True)))
+_SAGAS = sql.select(SAGAS).where(SAGAS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True)))
 
 
 def add_saga(tx: Connection, journal: Journal) -> bool:
     """Writes a new saga; False where there is one of this id."""
-    return bool(tx.execute(_ADD_SAGA, _saga_row(journal)).rowcount)
+    return bool(tx.execute(_ADD_SAGA, saga_row(journal)).rowcount)
 
 
 def put_saga(tx: Connection, journal: Journal) -> None:
     """Writes a saga's state over what is there."""
-    tx.execute(_PUT_SAGA, _saga_row(journal))
+    tx.execute(_PUT_SAGA, saga_row(journal))
 
 
-def put_step(tx: Connection, saga_id: str, step: StepEntry) -> None:
-    """Writes a step over what is there."""
-    tx.execute(_PUT_STEP, _step_row(saga_id, step))
+def put_sagas(tx: Connection, rows: list[dict[str, Any]]) -> None:
+    """Writes rows of `saga_row` over what is there."""
+    if rows:
+        tx.execute(_PUT_SAGA, rows)
 
 
-def load(tx: Connection, saga_id: str) -> Journal | None:
-    """A saga with its steps."""
-    row = tx.execute(sql.select(SAGAS).where(SAGAS.c.saga_id == saga_id)).one_or_none()
+def put_steps(tx: Connection, rows: list[dict[str, Any]]) -> None:
+    """Writes rows of `step_row` over what is there."""
+    if rows:
+        tx.execute(_PUT_STEP, rows)
+
+
+def delete_steps(tx: Connection, saga_ids: Iterable[str]) -> None:
+    """Forgets all steps of these sagas."""
+    if ids := list(saga_ids):
+        tx.execute(sql.delete(STEPS).where(STEPS.c.saga_id.in_(ids)))
+
+
+def load(tx: Connection, saga_id: str, *, lock: bool = False) -> Journal | None:
+    """A saga with its steps; raises Damaged. With `lock`, nobody else writes the saga until the transaction ends."""
+    row = tx.execute(_SAGA_LOCKED if lock else _SAGA, {"saga_id": saga_id}).one_or_none()
     if row is None:
         return None
     journal = _journal(row)
-    for step in tx.execute(sql.select(STEPS).where(STEPS.c.saga_id == saga_id)):
+    for step in tx.execute(_STEPS, {"saga_ids": [saga_id]}):
         entry = _entry(step)
         journal.steps[entry.key] = entry
     return journal
 
 
-def going(tx: Connection) -> list[str]:
-    """The ids of the sagas that the engine has to run on, oldest first."""
-    query = sql.select(SAGAS.c.saga_id).where(SAGAS.c.status.in_(GOING), SAGAS.c.style == Style.STYLE_ORCHESTRATED)
-    return list(tx.execute(query.order_by(SAGAS.c.started_us)).scalars())
+def load_many(tx: Connection, saga_ids: list[str]) -> tuple[list[Journal], list[Damaged]]:
+    """Sagas with their steps, in the order of the ids, and what is wrong with those that are not among them."""
+    steps: dict[str, list[sql.Row[Any]]] = defaultdict(list)
+    for row in tx.execute(_STEPS, {"saga_ids": saga_ids}):
+        steps[row.saga_id].append(row)
+    rows = {row.saga_id: row for row in tx.execute(_SAGAS, {"saga_ids": saga_ids})}
+    journals, damages = [], []
+    for saga_id in saga_ids:
+        try:
+            journal = _journal(rows[saga_id])
+            journal.steps = {entry.key: entry for entry in map(_entry, steps[saga_id])}
+            journals.append(journal)
+        except Damaged as damage:
+            damages.append(damage)
+    return journals, damages
 
 
-def page(tx: Connection, *, status: int, process: str, style: int, after: Cursor | None, limit: int) -> list[Journal]:
-    """Sagas without their steps, newest first, from behind the cursor."""
-    query = sql.select(SAGAS).order_by(SAGAS.c.started_us.desc(), SAGAS.c.saga_id.desc()).limit(limit)
-    if status:
-        query = query.where(SAGAS.c.status == status)
-    if process:
-        query = query.where(SAGAS.c.process == process)
-    if style:
-        query = query.where(SAGAS.c.style == style)
-    if after:
-        query = query.where(sql.tuple_(SAGAS.c.started_us, SAGAS.c.saga_id) < (after.time_us, after.id))
-    return [_journal(row) for row in tx.execute(query)]
+def quarantine(tx: Connection, damage: Damaged) -> None:
+    """Takes a damaged saga out of the hands of all orchestrators."""
+    there = SAGAS.c.saga_id == damage.saga_id
+    tx.execute(sql.update(SAGAS).where(there).values(status=SagaStatus.SAGA_STATUS_STALLED, owner=None, due_us=None))
 
 
-class WriteBehind:
-    """Gathers changes and writes them in batches. Later states of one saga or step replace earlier ones."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._sagas: dict[str, dict[str, Any]] = {}
-        self._steps: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self._forgotten: set[str] = set()
-        self._there_is_work = asyncio.Event()
-        self._gathering: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def saga(self, journal: Journal) -> None:
-        """Notes a saga's state as it is now."""
-        self._sagas[journal.saga_id] = _saga_row(journal)
-        self._there_is_work.set()
-
-    def step(self, saga_id: str, step: StepEntry) -> None:
-        """Notes a step as it is now."""
-        self._steps[saga_id, step.method, step.step_key] = _step_row(saga_id, step)
-        self._there_is_work.set()
-
-    def forget_steps(self, saga_id: str) -> None:
-        """Takes out all steps of a saga that were noted or written before."""
-        self._steps = {key: row for key, row in self._steps.items() if key[0] != saga_id}
-        self._forgotten.add(saga_id)
-        self._there_is_work.set()
-
-    async def run(self) -> None:
-        """Writes what gathers. A side task; where a write fails, the process ends and the ledgers know the rest."""
-        while True:
-            await self._there_is_work.wait()
-            self._there_is_work.clear()
-            sagas, self._sagas = list(self._sagas.values()), {}
-            steps, self._steps = list(self._steps.values()), {}
-            forgotten, self._forgotten = sorted(self._forgotten), set()
-            written, self._gathering = self._gathering, asyncio.get_running_loop().create_future()
-            await self._database.run(partial(_write, forgotten=forgotten, sagas=sagas, steps=steps))
-            written.set_result(None)
-
-    async def flushed(self) -> None:
-        """Returns once all that was noted before is committed."""
-        # What was taken for writing is committed before what gathers now, so waiting for the latter is enough.
-        self._there_is_work.set()
-        await asyncio.shield(self._gathering)
+def quarantined(row: sql.Row[Any]) -> Journal:
+    """What can be said of a damaged saga: that it is, and what to do. Nothing else in its row can be trusted."""
+    return damaged_journal(Damaged(row.saga_id, "the row of the saga"), row.started_us)
 
 
-def _write(tx: Connection, forgotten: list[str], sagas: list[dict[str, Any]], steps: list[dict[str, Any]]) -> None:
-    for saga_id in forgotten:
-        tx.execute(sql.delete(STEPS).where(STEPS.c.saga_id == saga_id))
-    if sagas:
-        tx.execute(_PUT_SAGA, sagas)
-    if steps:
-        tx.execute(_PUT_STEP, steps)
+def damaged_journal(damage: Damaged, started_us: int = 0) -> Journal:
+    """A damaged saga, as it is shown."""
+    return Journal(
+        damage.saga_id,
+        "",
+        Style.STYLE_UNSPECIFIED,
+        b"",
+        started_us if isinstance(started_us, int) else 0,
+        status=SagaStatus.SAGA_STATUS_STALLED,
+        stalled_reason=str(damage),
+        stalled_help="look at the disk; then start the saga again with its input under the same id: "
+        "what was done answers from the ledgers",
+    )
 
 
-def _saga_row(journal: Journal) -> dict[str, Any]:
-    return {name: getattr(journal, name) for name in _SAGA_COLUMNS}
+def deliver(tx: Connection, saga_id: str, name: str, body: bytes, now_us: int) -> bool:
+    """Puts mail into a saga's box, the first of its name; True where the saga waits in the tables, and is due now."""
+    # The lock orders this against `leases.park`, which looks for mail: one of the two sees the other.
+    tx.execute(sql.select(SAGAS.c.saga_id).where(SAGAS.c.saga_id == saga_id).with_for_update())
+    tx.execute(_ADD_MAIL, {"saga_id": saga_id, "name": name, "body": body, "arrived_us": now_us})
+    waiting = (SAGAS.c.saga_id == saga_id) & (SAGAS.c.due_us > now_us)
+    return bool(tx.execute(sql.update(SAGAS).where(waiting).values(due_us=now_us)).rowcount)
 
 
-def _step_row(saga_id: str, step: StepEntry) -> dict[str, Any]:
-    return {"saga_id": saga_id, **{name: getattr(step, name) for name in _STEP_COLUMNS[1:]}}
+def mail(tx: Connection, saga_id: str, name: str) -> tuple[bytes, int] | None:
+    """What came for a saga under a name, and when."""
+    query = sql.select(MAIL.c.body, MAIL.c.arrived_us).where(MAIL.c.saga_id == saga_id, MAIL.c.name == name)
+    row = tx.execute(query).one_or_none()
+    return (row.body, row.arrived_us) if row else None
+
+
+def going(tx: Connection) -> int:
+    """How many sagas are still to be run to their ends."""
+    query = sql.select(sql.func.count()).select_from(SAGAS).where(SAGAS.c.status.in_(GOING))
+    return int(tx.execute(query).scalar_one())
+
+
+def saga_row(journal: Journal) -> dict[str, Any]:
+    """A saga as the table has it."""
+    values = {name: getattr(journal, name) for name in _SAGA_COLUMNS}
+    values["checksum"] = _checksum([values[name] for name in _SAGA_SUMMED])
+    return values
+
+
+def step_row(saga_id: str, step: StepEntry) -> dict[str, Any]:
+    """A step as the table has it."""
+    values = [getattr(step, name) for name in _STEP_COLUMNS]
+    return {
+        "saga_id": saga_id,
+        "checksum": _checksum([saga_id, *values]),
+        **dict(zip(_STEP_COLUMNS, values, strict=True)),
+    }
+
+
+def read_saga(row: sql.Row[Any]) -> Journal:
+    """A row without its steps, as it is shown: a damaged one says so."""
+    try:
+        return _journal(row)
+    except Damaged:
+        return quarantined(row)
 
 
 def _journal(row: sql.Row[Any]) -> Journal:
-    return Journal(**row._mapping)
+    values = dict(row._mapping)
+    checksum = values.pop("checksum")
+    if checksum != _checksum([values[name] for name in _SAGA_SUMMED]):
+        raise Damaged(row.saga_id, "the row of the saga")
+    return Journal(**values)
 
 
 def _entry(row: sql.Row[Any]) -> StepEntry:
     values = dict(row._mapping)
-    del values["saga_id"]
+    saga_id, checksum = values.pop("saga_id"), values.pop("checksum")
+    if checksum != _checksum([saga_id, *(values[name] for name in _STEP_COLUMNS)]):
+        raise Damaged(saga_id, f"the row of step {values['method']}")
     return StepEntry(**values)
+
+
+def _checksum(values: list[Any]) -> int:
+    """CRC-32: it is to find accidents, not attacks."""
+    return zlib.crc32(repr(values).encode())

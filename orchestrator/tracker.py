@@ -5,11 +5,16 @@ that events may come twice and in any order, and the rows are the same in the en
 its own to write about.
 
 A step is seen by the event that it emits. A step that emits nothing (RecordOrder) cannot be seen from here.
+
+Every event of the choreography is also put into its saga's box, whoever drives it: a workflow may wait for it
+(`saga.event`), now or later.
 """
 
 from __future__ import annotations
 
-from google.protobuf import any_pb2
+import contextlib
+from collections.abc import Callable
+
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from sqlalchemy import Connection
@@ -20,11 +25,13 @@ from eventbus.dead_letters import DeadLetter
 from eventbus.envelope import CHOREOGRAPHED
 from mesh import identity, telemetry, validation
 from mesh.changes import Changes
+from mesh.clock import Clock, WallClock
 from mesh.contract import Contract, EventType, Method, service_name
-from mesh.database import Database
+from mesh.database import Database, serialize
 from mesh.errors import Invalid
 from orchestrator import store
-from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, StepStatus, Style, now_us
+from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, StepStatus, Style, pack
+from orchestrator.store import Damaged
 
 SUBJECTS = ("events.>",)
 
@@ -37,10 +44,20 @@ _ENDS = {
 class Tracker:
     """Follows the choreographed sagas of one mesh."""
 
-    def __init__(self, contract: Contract, database: Database, changes: Changes) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        database: Database,
+        changes: Changes,
+        mail_came: Callable[[str], None] = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`mail_came` is told of every saga that waits, or may wait, for an event that came."""
         self._contract = contract
         self._database = database
         self._changes = changes
+        self._mail_came = mail_came
+        self._clock = clock or WallClock()
 
     async def handle(self, delivery: Delivery) -> None:
         """Writes down what one event says. Events of no contract, and of orchestrated steps, say nothing here."""
@@ -51,8 +68,10 @@ class Tracker:
             return  # those who act on it make it a dead letter; a watcher has nothing to add
         saga_id = identity.saga_id(event)
         telemetry.current_saga.set(saga_id)
-        await self._database.run(lambda tx: self._write(tx, saga_id, event_type, event))
+        awaited = await self._database.run(lambda tx: self._write(tx, saga_id, event_type, event))
         self._changes.changed(saga_id)
+        if awaited:
+            self._mail_came(saga_id)
 
     async def read_dead_letter(self, letter: DeadLetter) -> None:
         """Marks the saga of a dead letter as stalled, where the choreography waits for the step that it triggers."""
@@ -67,13 +86,14 @@ class Tracker:
 
         def work(tx: Connection) -> None:
             self._write(tx, saga_id, event_type, event)  # the letter may be read before its event is
-            self._stall(tx, saga_id, waiting[0], letter)
+            with contextlib.suppress(Damaged):
+                self._stall(tx, saga_id, waiting[0], letter)
 
         await self._database.run(work)
         self._changes.changed(saga_id)
 
     def _stall(self, tx: Connection, saga_id: str, method: Method, letter: DeadLetter) -> None:
-        journal = store.load(tx, saga_id)
+        journal = store.load(tx, saga_id, lock=True)
         if journal is None or journal.ended or journal.style != Style.STYLE_CHOREOGRAPHED:
             return
         journal.status = SagaStatus.SAGA_STATUS_STALLED
@@ -82,29 +102,41 @@ class Tracker:
             f"the message is kept as {letter.subject} in the stream DEAD_LETTERS; mend the cause, then run "
             f"`ensemble saga retry {saga_id}`"
         )
-        journal.updated_us = now_us()
+        journal.updated_us = self._clock.now_us()
         store.put_saga(tx, journal)
 
-    def _write(self, tx: Connection, saga_id: str, event_type: EventType, event: Message) -> None:
-        source = next(iter(self._contract.sources_of(event_type.full_name)), None)
-        journal = store.load(tx, saga_id) or Journal(saga_id, "", Style.STYLE_CHOREOGRAPHED, b"")
+    def _write(self, tx: Connection, saga_id: str, event_type: EventType, event: Message) -> bool:
+        """Returns whether somebody may wait for the event: the saga is an orchestrated one."""
+        now_us = self._clock.now_us()
+        serialize(tx, saga_id)  # the tracker's replicas, at a saga's first events
+        store.deliver(tx, saga_id, event_type.full_name, event.SerializeToString(), now_us)
+        try:
+            journal = store.load(tx, saga_id, lock=True)
+        except Damaged as damage:
+            store.quarantine(tx, damage)
+            return False
+        if journal is None:
+            journal = Journal(saga_id, "", Style.STYLE_CHOREOGRAPHED, b"", now_us)
         if journal.style != Style.STYLE_CHOREOGRAPHED:
-            return
+            return True
+        source = next(iter(self._contract.sources_of(event_type.full_name)), None)
         if event_type.starts:
-            packed = any_pb2.Any()
-            packed.Pack(event)
-            journal.input, journal.process = packed.SerializeToString(), event_type.starts
+            journal.input, journal.process = pack(event), event_type.starts
         elif source is not None and (process := self._contract.process_of(source)) is not None:
             journal.process = process.name
         if source is not None:
-            store.put_step(tx, saga_id, self._step(journal, source, event_type, event))
             self._decide(journal, source, event_type, event)
-        journal.updated_us = now_us()
+            store.put_steps(tx, [store.step_row(saga_id, self._step(journal, source, event_type, event))])
+        journal.updated_us = now_us
         store.put_saga(tx, journal)
+        return False
 
     def _step(self, journal: Journal, source: Method, event_type: EventType, event: Message) -> StepEntry:
         # The first sight of a step is kept: replays must not make it look as if it was done later.
-        step = journal.steps.get((source.full_name, "")) or StepEntry(source.full_name, "", ended_us=now_us())
+        step = journal.steps.get((source.full_name, ""))
+        if step is None:
+            now_us = self._clock.now_us()
+            step = StepEntry(source.full_name, "", now_us, ended_us=now_us)
         refused = event_type.full_name == source.refuses
         step.status = StepStatus.STEP_STATUS_REFUSED if refused else StepStatus.STEP_STATUS_DONE
         step.attempts = 1
@@ -119,7 +151,7 @@ class Tracker:
         if event_type.outcome in _ENDS:
             journal.status = _ENDS[event_type.outcome]
             journal.stalled_reason = journal.stalled_help = ""
-            journal.ended_us = now_us()
+            journal.ended_us = self._clock.now_us()
         elif source.aborts and event_type.full_name == source.emits and journal.status in GOING:
             journal.status = SagaStatus.SAGA_STATUS_COMPENSATING
 

@@ -3,21 +3,27 @@
     @workflow("fulfil-order")
     async def fulfil_order(saga: Saga, placed: OrderPlaced) -> None: ...
 
-A workflow says only the way forward. It may be run again from its start at any time (after a crash, after a lost
-cancellation): finished steps answer from the journal or from their ledgers. So what it decides it decides from its
-input and from the answers of its steps, never from a clock, a random number or a global.
+A workflow says only the way forward. It may be run again from its start at any time (after a crash, after a long wait,
+after a lost cancellation): finished steps answer from the journal or from their ledgers. So what it decides it decides
+from its input, from the answers of its steps, and from what the saga tells it (`saga.now()`, `saga.event(…)`); never
+from a clock, a random number, a global, or from which of two parallel steps happened to answer first.
+
+It may be edited while sagas run: steps are known by what they are. Where running sagas shall stay on the old code all
+the same, register both, `@workflow("fulfil-order", version=2)`: a saga runs on the version that it was started with,
+new ones on the newest.
 """
 
 from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
 
+from mesh.errors import NotFound
 from orchestrator.saga import Saga
 
 Function = Callable[[Saga, Any], Awaitable[Message | None]]
@@ -29,31 +35,72 @@ class WorkflowError(ValueError):
 
 @dataclass(frozen=True)
 class Workflow:
-    """One registered workflow."""
+    """One version of a process's workflow."""
 
     process: str
     run: Function
     input_class: type[Message]
+    version: int = 1
 
 
-_registered: dict[str, Workflow] = {}
+class Workflows:
+    """The workflows that an engine can run."""
+
+    def __init__(self, workflows: Iterable[Workflow] = ()) -> None:
+        self._known: dict[tuple[str, int], Workflow] = {}
+        for one in workflows:
+            self.add(one)
+
+    def add(self, new: Workflow) -> None:
+        """Adds one; raises WorkflowError where there is one of this process and version."""
+        known = self._known.setdefault((new.process, new.version), new)
+        if known is not new:
+            name = getattr(known.run, "__qualname__", repr(known.run))
+            raise WorkflowError(
+                f"{new.process!r} has a workflow already, {name}; give the new one another version, "
+                f"@workflow({new.process!r}, version={new.version + 1})"
+            )
+
+    def keys(self) -> list[tuple[str, int]]:
+        """Processes and versions."""
+        return list(self._known)
+
+    def newest(self, process: str) -> Workflow:
+        """What new sagas of a process run on; raises NotFound."""
+        versions = [version for name, version in self._known if name == process]
+        if not versions:
+            known = ", ".join(sorted({name for name, _ in self._known})) or "none"
+            raise NotFound(f"no workflow for process {process!r}; there are: {known}")
+        return self._known[process, max(versions)]
+
+    def of(self, process: str, version: int) -> Workflow:
+        """What a saga runs on that was started with this version; raises NotFound."""
+        if (process, version) not in self._known:
+            raise NotFound(
+                f"no version {version} of the workflow {process!r} here; start an orchestrator that still has it"
+            )
+        return self._known[process, version]
+
+    def __iter__(self) -> typing.Iterator[Workflow]:
+        return iter(self._known.values())
 
 
-def workflow(process: str) -> Callable[[Function], Function]:
-    """Registers the decorated function as the workflow of a process."""
+_registered = Workflows()
+
+
+def workflow(process: str, *, version: int = 1) -> Callable[[Function], Function]:
+    """Registers the decorated function as a version of the workflow of a process."""
 
     def register(function: Function) -> Function:
-        if process in _registered:
-            raise WorkflowError(f"{process!r} has a workflow already: {_registered[process].run.__qualname__}")
-        _registered[process] = Workflow(process, function, _input_class(function))
+        _registered.add(Workflow(process, function, _input_class(function), version))
         return function
 
     return register
 
 
-def registered() -> dict[str, Workflow]:
-    """The workflows of this process of the operating system, by the names of their processes."""
-    return dict(_registered)
+def registered() -> Workflows:
+    """The workflows of this process of the operating system."""
+    return Workflows(_registered)
 
 
 def _input_class(function: Function) -> type[Message]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from console.commands.common import Failed, data_option, json_option, settings_for
+from console.commands.common import Failed, data_option, database_option, json_option, settings_for
 
 
 @click.command()
@@ -31,14 +31,15 @@ def graph(format_: str, as_json: bool) -> None:
 
 @click.command()
 @data_option
+@database_option
 @json_option
-def audit(data: Path, as_json: bool) -> None:
+def audit(data: Path, database_url: str, as_json: bool) -> None:
     """Check the books of all services; exit 1 on a fault. What is in flight is listed apart, not judged."""
     from console import audit as books_of
     from console import display
 
     try:
-        books = books_of.audit(data)
+        books = books_of.audit(settings_for(data, database_url=database_url))
     except books_of.NoBooks as error:
         raise Failed(str(error)) from None
     if as_json:

@@ -25,6 +25,14 @@ data_option = click.option(
     show_default=True,
     help="Folder of the mesh (also ENSEMBLE_DATA).",
 )
+database_option = click.option(
+    "--database",
+    "database_url",
+    metavar="URL",
+    envvar="ENSEMBLE_DATABASE_URL",
+    default="",
+    help="PostgreSQL of the mesh, postgresql://… (also ENSEMBLE_DATABASE_URL); without it, SQLite files.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -48,10 +56,10 @@ def _explain(error: grpc.aio.AioRpcError) -> str:
     return f"{error.code().name}: {error.details()}"
 
 
-def settings_for(data: Path) -> Settings:
-    """The settings of the mesh in a folder."""
+def settings_for(data: Path, **given: Any) -> Settings:
+    """The settings of the mesh in a folder, and over them those that are given."""
     try:
-        return load_settings(data=data)
+        return load_settings(data=data, **given)
     except WrongSetting as error:
         raise click.UsageError(str(error)) from None
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
 
-from console.commands.common import Failed, data_option, json_option, say, settings_for
+from console.commands.common import Failed, data_option, database_option, json_option, say, settings_for
 from mesh.addresses import UnknownAddress
+
+# More on one machine is a slip of the finger.
+REPLICAS_MAX = 16
 
 
 @click.command()
@@ -24,24 +28,44 @@ from mesh.addresses import UnknownAddress
     help="First port to use; the next free ones follow. 0: any free ones.",
 )
 @click.option("--detach", is_flag=True, help="Run in the background; return once all parts serve.")
-@click.option("--replicas", metavar="NAME=N", multiple=True, help="Run a service several times (PostgreSQL only).")
-def up(data: Path, base_port: int, detach: bool, replicas: tuple[str, ...]) -> None:
+@database_option
+@click.option("--replicas", metavar="NAME=N", multiple=True, help="Run a part N times (PostgreSQL only). Repeatable.")
+def up(data: Path, base_port: int, detach: bool, database_url: str, replicas: tuple[str, ...]) -> None:
     """Start the broker, every service and the orchestrator; end all on Ctrl-C, in order."""
     from console import control, supervisor
 
-    if replicas:
+    counts = _counts(replicas, supervisor.PARTS)
+    settings = settings_for(data.resolve(), database_url=database_url)
+    if counts and not database_url:
         raise click.UsageError(
             "replicas share a database, which SQLite files do not allow (one process owns a file): "
-            "they need PostgreSQL, which is not supported yet; leave --replicas out"
+            "they need PostgreSQL; name it with --database, or leave --replicas out"
         )
-    data = data.resolve()
+    data = settings.data
     try:
         if detach:
-            _print_parts(data, asyncio.run(control.health(control.up_detached(data, base_port))))
+            mesh = control.up_detached(data, base_port, database_url=database_url, replicas=counts)
+            _print_parts(data, asyncio.run(control.health(mesh)))
             return
-        asyncio.run(_up(supervisor.Supervisor(data, base_port, say, settings_for(data).nats_url), data))
+        parts = supervisor.Supervisor(data, base_port, say, settings.nats_url, database_url, counts)
+        asyncio.run(_up(parts, data))
     except (supervisor.CannotStart, control.StartFailed, OSError) as error:
         raise Failed(" ".join(str(error).split())) from None
+
+
+def _counts(replicas: tuple[str, ...], parts: Collection[str]) -> dict[str, int]:
+    """How many of each part; raises UsageError."""
+    counts: dict[str, int] = {}
+    for text in replicas:
+        name, _, count = text.partition("=")
+        if name not in parts:
+            raise click.UsageError(f"--replicas {text}: it takes NAME=N, where NAME is one of {', '.join(parts)}")
+        if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= REPLICAS_MAX:
+            raise click.UsageError(f"--replicas {text}: N is a number from 1 to {REPLICAS_MAX}")
+        if name in counts:
+            raise click.UsageError(f"--replicas {text}: {name} is named twice")
+        counts[name] = int(count)
+    return counts
 
 
 async def _up(supervisor: Any, data: Path) -> None:
@@ -92,7 +116,10 @@ def status(data: Path, as_json: bool) -> None:
     except (control.NotRunning, UnknownAddress) as error:
         raise Failed(str(error)) from None
     if as_json:
-        parts = [{**vars(one.part), "state": one.state} for one in states]
+        parts = [
+            {"name": one.part.name, "pid": one.part.pid, "address": one.part.address, "state": one.state}
+            for one in states
+        ]
         print(json.dumps({"parts": parts, "nats": {"url": mesh.nats_url, "pid": mesh.nats_pid}}))
     else:
         _print_parts(data, states)

@@ -6,17 +6,23 @@ A call whose time is over does not end at its participant: its step may still ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 from google.rpc import status_pb2
 
 from mesh import errors
+from mesh.addresses import Addresses
 from mesh.contract import Method
 from mesh.errors import MeshError
+from orchestrator.circuit import Circuit
 from orchestrator.participants import Participants
+from orchestrator.peer import Peer
+from orchestrator.retry_budget import RetryBudget
 from orchestrator.testing.fake_participants import FakeParticipants
 
 CALL_TIMEOUT_S = 5.0
@@ -39,6 +45,7 @@ class Faults:
 
 
 _NONE = Faults()
+_NOWHERE = cast("Addresses", None)  # nobody is asked for one
 
 
 class FakeCalls(Participants):
@@ -48,29 +55,34 @@ class FakeCalls(Participants):
         self, participants: FakeParticipants, faults: Mapping[str, Faults], failed: Callable[[Exception], None]
     ) -> None:
         """`faults` are by the methods' full names; `failed` is told what fails the test, and is no answer."""
+        super().__init__(_NOWHERE, CALL_TIMEOUT_S, rng=random.Random(random.random()))
         self._faults = faults
         self._participants = participants
         self._failed = failed
-        self._under_way: set[asyncio.Task[bytes]] = set()
+        self._travelling: set[asyncio.Task[bytes]] = set()
         self._calls_left = CALLS_MAX
 
     async def close(self) -> None:
         """Ends the calls that are still under way."""
-        for call in self._under_way:
+        for call in self._travelling:
             call.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._travelling, return_exceptions=True)
 
-    async def _call(self, method: Method, request: bytes, timeout_s: float | None) -> bytes:
+    async def call(self, method: Method, request: bytes, within_s: float) -> bytes:
+        """One call, as gRPC's: the response, or an AioRpcError."""
         call = asyncio.create_task(self._travel(method, request), name=f"call of {method.name}")
-        self._under_way.add(call)
+        self._travelling.add(call)
         call.add_done_callback(self._ended)
-        done, _ = await asyncio.wait([call], timeout=timeout_s or method.timeout_s or CALL_TIMEOUT_S)
+        done, _ = await asyncio.wait([call], timeout=within_s)
         if not done:
             raise _error(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
         return call.result()
 
+    def _peer(self, name: str, circuit: Circuit, budget: RetryBudget) -> Peer:
+        return _FakePeer(name, circuit, budget, self)
+
     def _ended(self, call: asyncio.Task[bytes]) -> None:
-        self._under_way.discard(call)
+        self._travelling.discard(call)
         if not call.cancelled():
             call.exception()  # asked for, as nobody may wait for it any more, and asyncio would complain
 
@@ -106,6 +118,22 @@ class FakeCalls(Participants):
         self._calls_left -= 1
         if not self._calls_left:
             self._failed(Endless(f"{CALLS_MAX} calls, the last of {method.full_name}: {Endless.__doc__}"))
+
+
+class _FakePeer(Peer):
+    """A participant whose calls go nowhere."""
+
+    def __init__(self, name: str, circuit: Circuit, budget: RetryBudget, calls: FakeCalls) -> None:
+        super().__init__(name, _NOWHERE, circuit, budget)
+        self._fake = calls
+
+    def call(self, method: Method) -> Any:
+        """What calls a method."""
+
+        def call(request: bytes, **options: Any) -> Awaitable[bytes]:
+            return self._fake.call(method, request, options["timeout"])
+
+        return call
 
 
 def _error(code: grpc.StatusCode, text: str) -> grpc.aio.AioRpcError:

@@ -23,7 +23,7 @@ from orchestrator.testing.fake_participants import Fake, FakeParticipants
 from orchestrator.testing.local_engine import LocalEngine, new_database
 from orchestrator.testing.run import Action, Run
 from orchestrator.testing.saga_result import SagaResult, result_of
-from orchestrator.workflow import Function, Workflow, WorkflowError, registered
+from orchestrator.workflow import Function, Workflow, WorkflowError, Workflows, registered
 
 # When virtual time begins: 2026-01-01T00:00:00Z, in microseconds since the epoch.
 EPOCH_US = 1_767_225_600_000_000
@@ -46,8 +46,8 @@ class WorkflowTest:
         `contracts` are the generated packages of the services; without any, those beside the starting events: the
         whole of `shop` for a `shop.orders.v1.OrderPlaced`. `seed` decides the jitter of retries.
         """
-        self._workflows = {one.process: one for one in map(_workflow, workflows)}
-        starting = [one.input_class.DESCRIPTOR.full_name.partition(".")[0] for one in self._workflows.values()]
+        self._workflows = Workflows(map(_workflow, workflows))
+        starting = [one.input_class.DESCRIPTOR.full_name.partition(".")[0] for one in self._workflows]
         self._contract = _contract(*(contracts or sorted(set(starting))))
         self._participants = FakeParticipants(self._contract)
         self._faults: dict[str, Faults] = {}
@@ -109,6 +109,10 @@ class WorkflowTest:
     def retry(self, saga_id: str = "", *, after: Duration = 0) -> None:
         """Sets the saga going again, where it stalls then."""
         self.at(after, lambda: self._running.engine.engine.retry(saga_id or self._running.saga_id))
+
+    def publish(self, event: Message, *, after: Duration = 0) -> None:
+        """Publishes an event as the choreography does, for a workflow that waits for it (`saga.event`)."""
+        self.at(after, lambda: self._running.engine.publish(event))
 
     def crash(self, *, after: Duration = 0) -> None:
         """Kills the orchestrator, and starts it again on what its journal had committed."""
@@ -187,10 +191,10 @@ class WorkflowTest:
         return self._faults.setdefault(self._method(method).full_name, Faults())
 
     def _workflow_of(self, event: Message) -> Workflow:
-        for workflow in self._workflows.values():
+        for workflow in self._workflows:
             if isinstance(event, workflow.input_class):
                 return workflow
-        known = ", ".join(one.input_class.DESCRIPTOR.full_name for one in self._workflows.values())
+        known = ", ".join(one.input_class.DESCRIPTOR.full_name for one in self._workflows)
         raise TypeError(f"no workflow here starts with a {event.DESCRIPTOR.full_name}, but with {known}")
 
 
@@ -202,7 +206,7 @@ def _contract(*packages: str) -> Contract:
 def _workflow(given: Workflow | Function) -> Workflow:
     if isinstance(given, Workflow):
         return given
-    for known in registered().values():
+    for known in registered():
         if known.run is given:
             return known
     raise WorkflowError(f"{given!r} is no workflow: decorate it with @workflow(…)")

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
+from eventbus.consumer import Delivery
+from eventbus.envelope import CHOREOGRAPHED
 from mesh.changes import Changes
 from mesh.clock import Clock
 from mesh.contract import Contract
-from mesh.database import Database
 from mesh.inline_database import InlineDatabase
-from orchestrator import store
 from orchestrator.engine import Engine
+from orchestrator.engine_port import Asks
 from orchestrator.journal import Journal, SagaStatus
-from orchestrator.participants import Participants
-from orchestrator.workflow import Workflow
+from orchestrator.tables import METADATA
+from orchestrator.tracker import Tracker
+from orchestrator.workflow import Workflows
 
 SAGAS_MAX = 10_000
+# Nobody else makes a saga due here, so there is nothing to look for; and in a week of virtual time it would be looked
+# for a million times.
+LOOK_EVERY_S = 24 * 3600.0
 
 
 def new_database() -> InlineDatabase:
     """A journal in memory. It outlives the engines that use it."""
-    return InlineDatabase(store.METADATA)
+    return InlineDatabase(METADATA)
 
 
 class LocalEngine:
@@ -33,8 +38,8 @@ class LocalEngine:
     def __init__(
         self,
         contract: Contract,
-        workflows: dict[str, Workflow],
-        participants: Participants,
+        workflows: Workflows,
+        participants: Asks,
         database: InlineDatabase,
         clock: Clock,
     ) -> None:
@@ -51,17 +56,27 @@ class LocalEngine:
             self._contract,
             self._workflows,
             self._participants,
-            cast("Database", self._database),  # as much of one as the engine uses
+            self._database,
             self._changes,
             sagas_max=SAGAS_MAX,
+            clock=self._clock,
+            look_every_s=LOOK_EVERY_S,
         )
-        self._side_tasks = [asyncio.create_task(self.engine.write_for_ever(), name="journal")]
+        self._tracker = Tracker(self._contract, self._database, self._changes, self.engine.mail_came, clock=self._clock)
+        side_tasks = {"journal": self.engine.write_for_ever(), "claims": self.engine.claim_for_ever()}
+        self._side_tasks = [asyncio.create_task(task, name=name) for name, task in side_tasks.items()]
 
     async def start(self, process: str, event: Message) -> None:
         """Starts a saga, durably."""
         packed = any_pb2.Any()
         packed.Pack(event)
         await self.engine.start(process, packed)
+
+    async def publish(self, event: Message) -> None:
+        """Delivers an event of the choreography, for sagas that wait for it."""
+        await self._tracker.handle(
+            Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1)
+        )
 
     async def comes_to_rest(self, saga_id: str) -> Journal:
         """The saga once it has ended, or stalls."""
@@ -78,7 +93,7 @@ class LocalEngine:
         await self._end_side_tasks()
         await self.engine.close()
         self._begin()
-        await self.engine.recover()
+        await self.engine.join()
 
     async def close(self) -> None:
         """Ends as a process does that is told to stop."""

@@ -18,6 +18,7 @@ from shop.inventory.v1.inventory_pb2 import (
     Stock,
 )
 from shop.inventory.v1.inventory_pb2_grpc import InventoryServiceServicer
+from shop.orders.v1.order_pb2 import Order, OrderLine
 
 
 class InventoryService(InventoryServiceServicer):
@@ -27,14 +28,14 @@ class InventoryService(InventoryServiceServicer):
 
     def ReserveStock(self, request: ReserveStockRequest, step: Step) -> ReserveStockResponse:
         """Holds every line, or (the transaction is the step's) none."""
-        for line in request.order.lines:
+        for line in _in_one_order(request.order):
             if not step.tx.execute(reserve(line.sku, line.quantity)).rowcount:
                 raise Refused("OUT_OF_STOCK", sku=line.sku, quantity=line.quantity)
         return ReserveStockResponse(reservation_id=step.unique_id)
 
     def ReleaseStock(self, request: ReleaseStockRequest, step: Step) -> ReleaseStockResponse:
         """Puts every line back."""
-        for line in request.order.lines:
+        for line in _in_one_order(request.order):
             step.tx.execute(give_back(line.sku, line.quantity))
         return ReleaseStockResponse()
 
@@ -46,6 +47,11 @@ class InventoryService(InventoryServiceServicer):
         """Sets one article, which need not exist."""
         call.tx.execute(set_on_hand(request.sku, request.on_hand))
         return SetStockResponse(stock=_stock(call.tx, request.sku))
+
+
+def _in_one_order(order: Order) -> list[OrderLine]:
+    """An order's lines by article: of two orders that lock articles in different ways round, neither would go on."""
+    return sorted(order.lines, key=lambda line: line.sku)
 
 
 def _stock(tx: Connection, sku: str) -> Stock:

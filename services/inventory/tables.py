@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.dialects.sqlite import Insert, insert
+
+from mesh.sql import Insert, insert
 
 METADATA = sql.MetaData()
 

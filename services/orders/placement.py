@@ -77,7 +77,7 @@ class Placement:
 
     async def resume_for_ever(self) -> None:
         """Starts what was placed and not started. A side task."""
-        placed_before_us = tables.now_us()  # at a restart nobody else is starting what is there
+        placed_before_us = tables.now_us()  # at a restart: whoever was starting what is there may be gone
         while True:
             # Each style by itself: orders that wait for the orchestrator must not hold up the others.
             for asked in (BY_EVENTS, HYBRID, ORCHESTRATED):
@@ -92,7 +92,7 @@ class Placement:
             stalled_before_us = tables.now_us() - int(self._settings.stalled_after_s * 1e6)
             query = tables.select_stalled(stalled_before_us, self._settings.heals_max, AT_ONCE_MAX)
             for state in await self._states(query):
-                await self._heal(state.order)
+                await self._heal(state.order, state.updated.ToMicroseconds())
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _states(self, query: sql.Select[Any]) -> list[OrderState]:
@@ -104,15 +104,20 @@ class Placement:
         except MeshError as error:
             log.warning("order %s is not started yet: %s", state.order.order_id, error)
 
-    async def _heal(self, order: Order) -> None:
+    async def _heal(self, order: Order, seen_us: int) -> None:
         """Starts a case again, by a deliberate replay: finished steps answer from their ledgers and emit."""
+        # Counted first, by compare-and-set, so that of several replicas one starts it. Dying now costs one healing.
+        healed_us = tables.now_us()
+        count = tables.count_heal(order.order_id, seen_us, healed_us)
+        if not await self._database.run(lambda tx: tx.execute(count).rowcount):
+            return
         try:
             await self._publish(order, replay.mint())
+            log.warning("order %s made no progress and is started again", order.order_id)
         except Unpublished as error:
             log.warning("order %s stalls and cannot be started again yet: %s", order.order_id, error)
-            return
-        log.warning("order %s made no progress and is started again", order.order_id)
-        await self._database.run(lambda tx: tx.execute(tables.count_heal(order.order_id)).rowcount)
+            take_back = tables.count_heal(order.order_id, healed_us, seen_us, -1)
+            await self._database.run(lambda tx: tx.execute(take_back).rowcount)
 
     async def _start(self, order: Order, asked: Coordination.ValueType, patience_s: float) -> Coordination.ValueType:
         """Starts an order's saga; returns the style that is on record, which a call at the same time may have set."""

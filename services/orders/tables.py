@@ -13,10 +13,10 @@ import time
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.dialects.sqlite import Insert, insert
 
 from mesh import identity
 from mesh.paging import Cursor
+from mesh.sql import Insert, insert
 from services.participant.participant import LEDGER
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination, OrderState
@@ -38,11 +38,8 @@ ORDERS = sql.Table(
     sql.Column("heals", sql.Integer, nullable=False),  # how often it was started again
 )
 sql.Index("orders_by_age", ORDERS.c.placed_us, ORDERS.c.order_id)
-sql.Index(
-    "orders_open",
-    ORDERS.c.updated_us,
-    sqlite_where=ORDERS.c.status.in_([1, 2, 4]),  # PENDING, CONFIRMED, CANCELLED
-)
+_IS_OPEN = ORDERS.c.status.in_([1, 2, 4])  # PENDING, CONFIRMED, CANCELLED
+sql.Index("orders_open", ORDERS.c.updated_us, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
 
 OPEN = (
     OrderStatus.ORDER_STATUS_PENDING,
@@ -123,10 +120,10 @@ def select_stalled(before_us: int, heals_max: int, limit: int) -> sql.Select[Any
     return sql.select(ORDERS).where(stalled, by_events, ORDERS.c.taken != 0).order_by(ORDERS.c.updated_us).limit(limit)
 
 
-def count_heal(order_id: str) -> sql.Update:
-    """Writes that an order was started again."""
-    healed = {"heals": ORDERS.c.heals + 1, "updated_us": now_us()}
-    return sql.update(ORDERS).where(ORDERS.c.order_id == order_id).values(healed)
+def count_heal(order_id: str, seen_us: int, now_us: int, count: int = 1) -> sql.Update:
+    """Writes that an order is started again; touches no row where it moved since it was last updated at `seen_us`."""
+    unmoved = (ORDERS.c.order_id == order_id) & (ORDERS.c.updated_us == seen_us)
+    return sql.update(ORDERS).where(unmoved).values(heals=ORDERS.c.heals + count, updated_us=now_us)
 
 
 def state_of(row: sql.Row[Any]) -> OrderState:

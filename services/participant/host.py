@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import grpc.aio
@@ -20,7 +19,7 @@ from eventbus.consumer import Consumer
 from mesh.addresses import Addresses
 from mesh.channel import connect
 from mesh.contract import service_name
-from mesh.database import Database
+from mesh.database import Database, open_database
 from mesh.lifecycle import Lifecycle
 from mesh.server import Server
 from mesh.settings import Settings
@@ -61,16 +60,11 @@ class Joining(Protocol):
         """Called once, before anything is served."""
 
 
-def database_path(data: Path, name: str) -> Path:
-    """Where a part of the mesh keeps its database."""
-    return data / "databases" / f"{name}.db"
-
-
 async def host(servicer: object, settings: Settings, life: Lifecycle) -> None:
     """Serves a participant until the process is asked to stop."""
     name = service_name(service_of(type(servicer)))
     own = [servicer.tables] if isinstance(servicer, WithTables) else []
-    database = Database(database_path(settings.data, name), METADATA, *own)
+    database = open_database(settings, name, METADATA, *own)
     addresses = Addresses(settings)
     bus = EventBus(addresses.nats_url(), name)
     participant = Participant(servicer, database, bus)

@@ -55,7 +55,8 @@ def ledger_table(metadata: sql.MetaData) -> sql.Table:
         sql.Column("replay", sql.String(64), nullable=False),  # of the latest trigger
         sql.Column("due", sql.String(16)),  # the style in which its event waits for publication
     )
-    sql.Index("ledger_due", table.c.saga_id, sqlite_where=table.c.due.is_not(None))
+    is_due = table.c.due.is_not(None)
+    sql.Index("ledger_due", table.c.saga_id, sqlite_where=is_due, postgresql_where=is_due)
     return table
 
 
@@ -145,10 +146,10 @@ class Ledger:
 
     def published(self, tx: Connection, emissions: list[tuple[StepId, str, str]]) -> None:
         """Clears `due` of (step, style, replay), unless the event became due again in another way since."""
-        tx.execute(
-            self._published,
-            [{**_key(step), "k_due": style, "k_replay": replay} for step, style, replay in emissions],
-        )
+        marks = [{**_key(step), "k_due": style, "k_replay": replay} for step, style, replay in emissions]
+        # In one order everywhere, so that two replicas that mark the same rows do not lock each other out.
+        marks.sort(key=lambda mark: (mark["k_saga"], mark["k_method"], mark["k_step"]))
+        tx.execute(self._published, marks)
 
     def due(self, tx: Connection, limit: int) -> list[Row]:
         """Rows whose event waits for publication."""

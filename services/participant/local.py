@@ -6,7 +6,7 @@ run; services.participant.testing has the form for tests that are no coroutines.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sql
 from google.protobuf.message import Message
@@ -35,11 +35,10 @@ class Published:
 class LocalParticipant:
     """One servicer with a ledger of its own."""
 
-    def __init__(self, servicer: object, database: Any = None, publisher: Publisher | None = None) -> None:
+    def __init__(self, servicer: object, database: Database | None = None, publisher: Publisher | None = None) -> None:
         """A new database in memory, where none is given (one that has the participant's and the servicer's tables)."""
         self.servicer = servicer
-        made = InlineDatabase(*tables_of(servicer)) if database is None else database
-        self.database = cast("Database", made)  # as much of one as a participant uses
+        self.database: Database = InlineDatabase(*tables_of(servicer)) if database is None else database
         self.participant = Participant(servicer, self.database, publisher or Published())
         self.contract = self.participant.contract
         self._calls: dict[str, Any] = {

@@ -9,6 +9,11 @@ Everything here runs inside one database transaction, knows no transport, and is
 
 The same step with another request is refused and changes nothing.
 
+Look and then act needs that nobody acts in between, so one saga's steps in one participant run one after the other,
+in whatever process: each takes the saga's lock first, and holds it until its commit. Else two replicas would both find
+no row and both run the handler; two arrivals of a join would not see each other, and nobody would run it; a step and
+its compensation would miss each other. Different sagas meet only in the rows that their handlers change.
+
 What an event's style is: a step publishes as choreographed if an event of the choreography has triggered this
 participant in this saga, now or earlier; otherwise it publishes public events only, as orchestrated.
 """
@@ -26,7 +31,7 @@ from sqlalchemy import Connection
 from eventbus.envelope import Envelope
 from mesh import errors, identity
 from mesh.contract import Contract, Method
-from mesh.database import savepoint
+from mesh.database import savepoint, serialize
 from mesh.errors import Refused, StepCompensated, StepMismatch
 from mesh.projection import missing_fields, project
 from mesh.refusal import refusal_event
@@ -77,6 +82,7 @@ class Steps:
         """An event triggers a method. None while a join still waits for others."""
         if not method.join_all:
             return self.perform(tx, method, handler, project(method.request_class, event), trigger)
+        serialize(tx, identity.saga_id(event))
         joined = self._joins.arrive(tx, method, identity.saga_id(event), event, trigger.replay)
         if joined is None:
             return None
@@ -84,10 +90,12 @@ class Steps:
 
     def perform(self, tx: Connection, method: Method, handler: Handler, request: Message, trigger: Trigger) -> Answer:
         """Does a step, or answers as it was done. Raises StepMismatch, and what the handler raises but Refused."""
+        saga_id = identity.saga_id(request)
+        serialize(tx, saga_id)  # taken again after a join's arrival, where it is held already
         step_key = identity.step_key(request)
         if trigger.event in method.observes:
             step_key += f"{',' if step_key else ''}event={trigger.event}"
-        step = StepId(identity.saga_id(request), method.full_name, step_key)
+        step = StepId(saga_id, method.full_name, step_key)
         row = self._ledger.find(tx, step)
         if row is None:
             return self._do(tx, method, handler, request, step, trigger)

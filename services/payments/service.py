@@ -54,7 +54,7 @@ class PaymentsService(PaymentsServiceServicer):
         """Sums up one customer's account."""
         sums: dict[str, dict[str, int]] = defaultdict(lambda: {OPEN: 0, CAPTURED: 0, VOIDED: 0})
         for row in call.tx.execute(balances(request.customer_id)):
-            sums[row.currency][row.state] = row.units * NANOS + row.nanos
+            sums[row.currency][row.state] = int(row.units) * NANOS + int(row.nanos)  # PostgreSQL sums to decimals
         return GetAccountResponse(balances=[_balance(currency, by_state) for currency, by_state in sums.items()])
 
 

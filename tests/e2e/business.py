@@ -13,8 +13,8 @@ import sqlalchemy as sql
 from console import audit
 from console.client import MeshClient
 from mesh.database import open_read_only
+from mesh.settings import Settings
 from services import SERVICES
-from services.participant.host import database_path
 from services.participant.participant import LEDGER
 from shop.inventory.v1.inventory_pb2 import SetStockRequest
 from shop.orders.v1.order_pb2 import Address, Order, OrderStatus
@@ -103,7 +103,7 @@ async def settled_books(data: Path, within_s: float = 30) -> audit.Books:
     """The audit, once no order is in flight and nothing that is due is unpublished."""
 
     async def quiet() -> audit.Books | None:
-        books = await asyncio.to_thread(audit.audit, data)
+        books = await asyncio.to_thread(audit.audit, Settings(data=data))
         return books if not books.in_flight and not books.unpublished else None
 
     return await eventually(quiet, within_s=within_s, every_s=0.2, what="every order's end, and every publication")
@@ -113,7 +113,7 @@ def ledgers(data: Path, saga_id: str) -> dict[str, set[tuple[str, str, str]]]:
     """(method, step key, state) of a saga, by service."""
     found = {}
     for name in SERVICES:
-        engine = open_read_only(database_path(data, name))
+        engine = open_read_only(Settings(data=data), name)
         with engine.connect() as connection:
             rows = connection.execute(sql.select(LEDGER).where(LEDGER.c.saga_id == saga_id))
             found[name] = {(row.method.rpartition(".")[2], row.step_key, row.state) for row in rows}

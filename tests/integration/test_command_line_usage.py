@@ -66,6 +66,15 @@ def test_without_a_mesh_a_command_exits_1_with_one_line_that_names_the_folder(co
     "command",
     [
         "up --replicas inventory=2",
+        "up --database mysql://host/shop",
+        "up --database postgresql://host/shop --replicas teapots=2",
+        "up --database postgresql://host/shop --replicas inventory=0",
+        "up --database postgresql://host/shop --replicas inventory=17",
+        "up --database postgresql://host/shop --replicas inventory=many",
+        "up --database postgresql://host/shop --replicas inventory",
+        "up --database postgresql://host/shop --replicas inventory-2=2",
+        "up --database postgresql://host/shop --replicas inventory=2 --replicas inventory=3",
+        "audit --database mysql://host/shop",
         "up --no-such-flag",
         "up --base-port many",
         "order --style sideways",
@@ -85,6 +94,24 @@ def test_wrong_usage_exits_2(command: str, tmp_path: Path) -> None:
 
 def test_replicas_are_told_to_need_postgresql(tmp_path: Path) -> None:
     assert "PostgreSQL" in ensemble("up", "--replicas", "inventory=2", data=tmp_path).stderr
+
+
+@pytest.mark.parametrize("command", ["up", "up --detach", "audit"])
+def test_a_postgresql_that_is_not_there_is_told_in_one_line_without_the_password(
+    command: str, tmp_path: Path
+) -> None:
+    done = ensemble(*command.split(), "--database", "postgresql://me:secret@127.0.0.1:1/shop", data=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "127.0.0.1:1/shop" in line
+    assert "secret" not in line
+    assert not list(tmp_path.rglob("*.db"))
+
+
+def test_an_empty_postgresql_has_no_books(tmp_path: Path, postgres_url: str) -> None:
+    done = ensemble("audit", "--database", postgres_url, data=tmp_path)
+    assert done.returncode == 1
+    assert "--database" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["order", "up", "up --detach", "graph"])

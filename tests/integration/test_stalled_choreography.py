@@ -15,9 +15,9 @@ from eventbus.dead_letter_reader import DeadLetterReader
 from eventbus.envelope import Envelope
 from mesh.changes import Changes
 from mesh.contract import Contract
-from mesh.database import Database
 from mesh.errors import StepMismatch
 from mesh.settings import Settings
+from mesh.sqlite import SqliteDatabase
 from orchestrator import store, tracker
 from orchestrator.journal import Journal, SagaStatus
 from orchestrator.tracker import Tracker
@@ -33,10 +33,10 @@ async def mismatch(_: Delivery) -> None:
 
 
 @asynccontextmanager
-async def a_tracked_bus(folder: Path, service: str) -> AsyncIterator[tuple[EventBus, Database]]:
+async def a_tracked_bus(folder: Path, service: str) -> AsyncIterator[tuple[EventBus, SqliteDatabase]]:
     """The tracker with its two consumers, and a service that takes no OrderPlaced."""
     with running_broker(folder / "nats") as broker:
-        database = Database(folder / "orchestrator.db", store.METADATA)
+        database = SqliteDatabase(folder / "orchestrator.db", store.METADATA)
         settings, bus = Settings(), EventBus(broker.url, "test")
         following = Tracker(Contract.of_packages("shop"), database, Changes())
         runs = [

@@ -13,16 +13,19 @@ import sqlalchemy as sql
 from sqlalchemy import Connection
 
 from mesh.database import Database
+from mesh.sqlite import SqliteDatabase
 
 METADATA = sql.MetaData()
-NOTES = sql.Table("notes", METADATA, sql.Column("text", sql.String, primary_key=True), sql.Column("data", sql.BLOB))
+NOTES = sql.Table(
+    "notes", METADATA, sql.Column("text", sql.String, primary_key=True), sql.Column("data", sql.LargeBinary)
+)
 
 Work = Callable[[Connection], Any]
 
 
 @asynccontextmanager
-async def a_database(folder: Path) -> AsyncIterator[Database]:
-    database = Database(folder / "notes.db", METADATA)
+async def a_database(folder: Path) -> AsyncIterator[SqliteDatabase]:
+    database = SqliteDatabase(folder / "notes.db", METADATA)
     try:
         yield database
     finally:
@@ -48,7 +51,7 @@ async def notes_in(database: Database) -> set[str]:
 
 
 @asynccontextmanager
-async def writer_held(database: Database) -> AsyncIterator[None]:
+async def writer_held(database: SqliteDatabase) -> AsyncIterator[None]:
     """Inside, the writer is busy: what is submitted waits. What waited at the end shares the next batch."""
     busy, go_on = threading.Event(), threading.Event()
 
@@ -65,7 +68,7 @@ async def writer_held(database: Database) -> AsyncIterator[None]:
         await holding
 
 
-async def in_one_batch(database: Database, *works: Work) -> list[Any]:
+async def in_one_batch(database: SqliteDatabase, *works: Work) -> list[Any]:
     """What each work returned or raised, all of them in one batch."""
     async with writer_held(database):
         tasks = [asyncio.create_task(database.run(work)) for work in works]

@@ -13,9 +13,10 @@ import sqlalchemy as sql
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from mesh import database as database_module
-from mesh.database import BATCH_MAX, Database, savepoint
+from mesh import sqlite
+from mesh.database import Database, savepoint
 from mesh.errors import Refused, Unavailable
+from mesh.sqlite import BATCH_MAX
 from tests.unit.mesh.notes import NOTES, Note, a_database, in_one_batch, notes_in
 
 # Counts for ever; nothing is written before it ends.
@@ -134,7 +135,7 @@ async def test_a_full_disk_costs_only_the_work_that_did_not_fit(database: Databa
 async def test_a_statement_over_its_time_limit_is_interrupted(
     database: Database, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    monkeypatch.setattr(database_module, "STATEMENT_LIMIT_S", 0.05)
+    monkeypatch.setattr(sqlite, "STATEMENT_LIMIT_S", 0.05)
 
     def endless(tx: Connection) -> None:
         tx.exec_driver_sql(statement)

@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sql
 from sqlalchemy import Connection
 
-from mesh.database import Database, DatabaseLost, open_read_only
+from mesh.database import DatabaseLost
 from mesh.errors import Unavailable
+from mesh.sqlite import SqliteDatabase, open_read_only
 from tests.unit.mesh.notes import METADATA, NOTES, Note, Work, a_database, in_one_batch, notes_in, writer_held
 
 
@@ -152,4 +153,4 @@ async def test_an_error_of_a_statement_does_not_end_the_watch(tmp_path: Path) ->
 async def test_a_file_that_is_no_database_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_bytes(b"this is a letter, not a database" * 100)
     with pytest.raises(DatabaseLost, match=r"notes\.db"):
-        Database(tmp_path / "notes.db", METADATA)
+        SqliteDatabase(tmp_path / "notes.db", METADATA)

@@ -16,13 +16,13 @@ from google.rpc import status_pb2
 from mesh import errors
 from mesh.changes import Changes
 from mesh.contract import Contract, Method, service_name
-from mesh.database import Database
 from mesh.errors import Refused
+from mesh.sqlite import SqliteDatabase
 from orchestrator import store, workflows
 from orchestrator.engine import Engine
 from orchestrator.journal import Journal, SagaStatus
 from orchestrator.participants import Answer, Indefinite
-from orchestrator.workflow import Workflow, registered
+from orchestrator.workflow import Workflows, registered
 from services.inventory.service import InventoryService
 from services.notifications.service import NotificationsService
 from services.orders.service import OrdersService
@@ -162,10 +162,11 @@ class EngineBench:
         folder: Path,
         participants: Any,
         *,
-        workflows: dict[str, Workflow] | None = None,
+        workflows: Workflows | None = None,
         sagas_max: int = 100,
+        queue_max: int = 0,
         contract: Contract = CONTRACT,
-        database: type[Database] = Database,
+        database: type[SqliteDatabase] = SqliteDatabase,
         writing: bool = True,
     ) -> None:
         self.database = database(folder / "orchestrator.db", store.METADATA)
@@ -177,7 +178,9 @@ class EngineBench:
             self.database,
             self.changes,
             sagas_max=sagas_max,
+            queue_max=queue_max,
         )
+        self._claiming = asyncio.create_task(self.engine.claim_for_ever())
         self._writing: asyncio.Task[None] | None = None
         if writing:
             self.write()
@@ -185,6 +188,10 @@ class EngineBench:
     def write(self) -> None:
         """Begins to write the journal behind."""
         self._writing = asyncio.create_task(self.engine.write_for_ever())
+
+    async def recover(self) -> int:
+        """Takes over what an engine before has left; returns how many sagas that were."""
+        return await self.engine.join()
 
     async def start(self, order: Order) -> Journal:
         """Starts the saga of an order."""
@@ -224,9 +231,9 @@ class EngineBench:
 
     async def crash(self) -> None:
         """Ends it as a crash does: what was to be written behind is lost."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
+        for task in filter(None, (self._writing, self._claiming)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         # The sagas' tasks wait for a writer that is gone, so they are cancelled and not waited out.
         await self.engine.close()
         await self.database.close()

@@ -15,7 +15,7 @@ from mesh.backoff import Backoff
 from mesh.errors import MeshError, Overloaded, Refused, StepCompensated, StepMismatch
 from mesh.server import Binding, Server
 from mesh.settings import Settings
-from orchestrator import participants as module
+from orchestrator import asking as module
 from orchestrator.participants import Answer, Indefinite, Participants
 from shop.inventory.v1 import inventory_pb2 as inventory
 from tests.builders import an_order

@@ -33,7 +33,7 @@ async def test_a_crash_on_the_way_forward_is_survived(
     await first.crash()
     participants.release()
     second = an_engine()
-    assert await second.engine.recover() == 1
+    assert await second.recover() == 1
     await second.comes_to(order.order_id, COMPLETED)
     assert await shop.books(order) == (1, 10, 0, 0, OrderStatus.ORDER_STATUS_COMPLETED)
     assert set(await shop.ledgers()) == set(FORWARD)
@@ -51,7 +51,7 @@ async def test_a_crash_on_the_way_back_is_survived(
     await first.crash()
     participants.release()
     second = an_engine()
-    assert await second.engine.recover() == 1
+    assert await second.recover() == 1
     journal = await second.comes_to(order.order_id, COMPENSATED)
     assert await shop.books(order) == (0, 0, 0, 0, OrderStatus.ORDER_STATUS_COMPENSATED)
     assert set(BACK) <= set(await shop.ledgers())
@@ -71,7 +71,7 @@ async def test_a_crash_before_anything_was_written_behind_is_survived(
     await first.crash()
     participants.release()
     second = an_engine()
-    await second.engine.recover()
+    await second.recover()
     await second.comes_to(order.order_id, COMPLETED)
     assert await shop.books(order) == (1, 10, 0, 0, OrderStatus.ORDER_STATUS_COMPLETED)
 
@@ -86,7 +86,7 @@ async def test_an_engine_that_is_closed_in_order_asks_for_no_answer_twice(
     await first.close()
     participants.release()
     second = an_engine()
-    await second.engine.recover()
+    await second.recover()
     await second.comes_to(order.order_id, COMPLETED)
     assert sorted(participants.asked) == sorted(FORWARD)
 
@@ -100,7 +100,7 @@ async def test_a_saga_that_ended_or_stalled_is_not_run_on(
     assert (await first.run(stalled)).status == STALLED
     await first.close()
     second = an_engine()
-    assert await second.engine.recover() == 0
+    assert await second.recover() == 0
     participants.indefinite.clear()
     await second.engine.retry(stalled.order_id)
     await second.comes_to(stalled.order_id, COMPLETED)
@@ -124,5 +124,5 @@ async def test_a_retried_saga_is_run_on_after_a_crash(
     await first.crash()
     participants.release()
     second = an_engine()
-    assert await second.engine.recover() == 1, "the tables say that the saga is stalled"
+    assert await second.recover() == 1, "the tables say that the saga is stalled"
     await second.comes_to(order.order_id, COMPLETED)

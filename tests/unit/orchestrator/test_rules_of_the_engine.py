@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from mesh.database import open_read_only
+from mesh.sqlite import open_read_only
 from orchestrator import store
 from orchestrator.journal import Journal, StepStatus
 from shop.orders.v1.order_pb2 import OrderStatus
@@ -166,7 +166,7 @@ async def test_rule_4_holds_for_an_engine_that_was_started_again(
     await first.crash()
     participants.release()
     second = an_engine()
-    assert await second.engine.recover() == 1
+    assert await second.recover() == 1
     await second.comes_to(order.order_id, COMPLETED)
 
 
@@ -187,7 +187,7 @@ async def test_rule_10_a_cancellation_is_durable_before_it_is_acknowledged(
     assert cancelling
     participants.release()
     second = an_engine()
-    await second.engine.recover()
+    await second.recover()
     await second.comes_to(order.order_id, COMPENSATED)
     assert "ConfirmOrder" not in participants.asked
 

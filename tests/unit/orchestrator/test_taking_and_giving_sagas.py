@@ -63,7 +63,7 @@ async def test_an_adopted_saga_goes_on_after_a_restart(an_engine: Makes, partici
     await first.close()
     participants.release()
     second = an_engine()
-    assert await second.engine.recover() == 1
+    assert await second.recover() == 1
     await second.comes_to(order.order_id, COMPLETED)
 
 
@@ -112,7 +112,7 @@ async def test_a_saga_that_was_let_go_is_driven_no_longer_not_even_after_a_resta
     participants.release()
     await first.close()
     second = an_engine()
-    assert await second.engine.recover() == 0
+    assert await second.recover() == 0
     assert "ConfirmOrder" not in participants.asked
 
 

@@ -15,7 +15,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from eventbus.consumer import Delivery
 from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
 from mesh.changes import Changes
-from mesh.database import Database
+from mesh.sqlite import SqliteDatabase
 from orchestrator import store
 from orchestrator.journal import Journal, SagaStatus, StepStatus, Style
 from orchestrator.tracker import Tracker
@@ -50,7 +50,7 @@ class Tracking:
     """A tracker on tables of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(folder / "tracker.db", store.METADATA)
+        self.database = SqliteDatabase(folder / "tracker.db", store.METADATA)
         self.tracker = Tracker(CONTRACT, self.database, Changes())
 
     async def see(self, event: Message, style: str = CHOREOGRAPHED) -> None:

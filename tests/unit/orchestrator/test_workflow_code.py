@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from orchestrator.saga import Saga, StepRefused
-from orchestrator.workflow import Workflow, WorkflowError, workflow
+from orchestrator.workflow import Workflow, WorkflowError, Workflows, workflow
 from shop.inventory.v1.inventory_pb2 import ReserveStockRequest, ReserveStockResponse
 from shop.inventory.v1.inventory_pb2_grpc import InventoryServiceStub
 from shop.orders.v1.events_pb2 import OrderPlaced
@@ -34,9 +34,9 @@ from tests.unit.participant.participant_bench import lines
 Makes = Callable[..., EngineBench]
 
 
-def running(function: Any) -> dict[str, Workflow]:
+def running(function: Any) -> Workflows:
     """The workflows of an engine that knows only this one."""
-    return {PROCESS: Workflow(PROCESS, function, OrderPlaced)}
+    return Workflows([Workflow(PROCESS, function, OrderPlaced)])
 
 
 def steps(saga: Saga, placed: OrderPlaced) -> dict[str, Callable[[], Any]]:
@@ -50,7 +50,7 @@ def steps(saga: Saga, placed: OrderPlaced) -> dict[str, Callable[[], Any]]:
     }
 
 
-def one_by_one(*names: str) -> dict[str, Workflow]:
+def one_by_one(*names: str) -> Workflows:
     async def run(saga: Saga, placed: OrderPlaced) -> None:
         for name in names:
             await steps(saga, placed)[name]()
@@ -70,7 +70,7 @@ async def test_a_workflow_that_is_edited_between_two_runs_finds_the_answers_it_h
     participants.release()
     edited = one_by_one("AuthorizePayment", "ReserveStock", "BookShipment", "RecordOrder", "ConfirmOrder")
     second = an_engine(workflows=edited)
-    await second.engine.recover()
+    await second.recover()
     journal = await second.comes_to(order.order_id, COMPLETED)
     asked = ["RecordOrder", "ReserveStock", "AuthorizePayment", "BookShipment", "ConfirmOrder"]
     assert participants.asked == asked

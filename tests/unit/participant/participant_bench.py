@@ -17,14 +17,18 @@ from google.rpc import error_details_pb2, status_pb2
 from eventbus.bus import Unpublished
 from eventbus.envelope import CHOREOGRAPHED, Envelope
 from mesh import errors
-from mesh.inline_database import InlineDatabase
+from mesh.database import open_database
 from mesh.registry import message_class
+from mesh.settings import Settings
 from services.participant.ledger import Row, StepId
 from services.participant.local import LocalParticipant, Published, tables_of
 from services.participant.participant import LEDGER
 from shop.orders.v1.order_pb2 import Address, Order, OrderLine
 
 LIMIT_S = 5.0
+
+# What a module says whose rules must be seen to hold on either database: `DATABASES = BOTH`.
+BOTH = ("sqlite", "postgres")
 
 
 @contextlib.contextmanager
@@ -95,16 +99,17 @@ class FakePublisher(Published):
 
 
 class Bench(LocalParticipant):
-    """One participant with a database of its own: inline, in a file, so that another bench finds it again."""
+    """One participant with a database of its own; on PostgreSQL benches of one service are replicas."""
 
     publisher: FakePublisher
     servicer: Any
+    database: Any
 
-    def __init__(self, servicer: Any, folder: Path, database: Callable[[Path], Any] | None = None) -> None:
-        path = folder / f"{type(servicer).__name__}.db"
+    def __init__(self, servicer: Any, folder: Path, database_url: str = "") -> None:
         self.publisher = FakePublisher()
-        made = database(path) if database else InlineDatabase(*tables_of(servicer), path=path)
-        super().__init__(servicer, made, self.publisher)
+        settings = Settings(data=folder, database_url=database_url)
+        database = open_database(settings, type(servicer).__name__, *tables_of(servicer))
+        super().__init__(servicer, database, self.publisher)
 
     async def event(self, event: Message, *, style: str = CHOREOGRAPHED, replay: str = "") -> None:
         """Delivers an event, as the consumer does."""

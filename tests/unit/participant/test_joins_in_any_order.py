@@ -11,7 +11,9 @@ from mesh.errors import StepMismatch
 from services.participant.participant import ARRIVALS
 from shop.orders.v1.order_pb2 import OrderStatus
 from tests.builders import an_order
-from tests.unit.participant.participant_bench import Bench, an_event
+from tests.unit.participant.participant_bench import BOTH, Bench, an_event
+
+DATABASES = BOTH
 
 GO = ("inventory.StockReserved", "payments.PaymentAuthorized", "shipping.ShipmentBooked")
 CLOSED = ("inventory.StockReleased", "payments.PaymentVoided", "shipping.BookingCancelled")

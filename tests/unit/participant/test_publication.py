@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sql
 
 from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED, Envelope
-from mesh.database import open_read_only
+from mesh.sqlite import open_read_only
 from services.inventory.service import InventoryService
 from services.participant import outbox
 from services.participant.participant import LEDGER

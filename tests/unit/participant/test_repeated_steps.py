@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from google.rpc import status_pb2
 
-from mesh.database import Database
 from mesh.errors import StepMismatch
-from services.inventory.service import InventoryService
 from services.participant.ledger import State
-from services.participant.local import tables_of
 from shop.orders.v1.order_pb2 import OrderStatus
 from tests.builders import an_order
-from tests.unit.participant.participant_bench import Bench, an_event, came, lines, reason, ship_to
+from tests.unit.participant.participant_bench import BOTH, Bench, an_event, came, lines, reason, ship_to
+
+DATABASES = BOTH
 
 CANCELLED = OrderStatus.ORDER_STATUS_CANCELLED
 
@@ -56,16 +54,11 @@ async def test_a_repeated_call_answers_the_same_bytes(
         assert first == second
 
 
-async def test_calls_that_come_at_the_same_time_do_the_step_once(tmp_path: Path) -> None:
-    """On a database that commits what comes at the same time together."""
-    servicer = InventoryService()
-    inventory = Bench(servicer, tmp_path, lambda path: Database(path, *tables_of(servicer)))
-    await inventory.call("SetStock", sku="sku-1", on_hand=10)
+async def test_calls_that_come_at_the_same_time_do_the_step_once(inventory: Bench) -> None:
     order = an_order()
     answers = await asyncio.gather(*(inventory.call("ReserveStock", order=order) for _ in range(8)))
     assert len({answer.reservation_id for answer in answers}) == 1
     assert (await inventory.call("GetStock", sku="sku-1")).stock.reserved == 1
-    await inventory.close()
 
 
 async def test_a_step_done_by_an_event_is_known_to_a_call(payments: Bench) -> None:

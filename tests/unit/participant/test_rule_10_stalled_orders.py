@@ -19,7 +19,9 @@ from services.participant import Surroundings
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination
 from tests.builders import an_order
-from tests.unit.participant.participant_bench import Bench, short, until
+from tests.unit.participant.participant_bench import BOTH, Bench, short, until
+
+DATABASES = BOTH
 
 BY_EVENTS = Coordination.COORDINATION_CHOREOGRAPHED
 ORCHESTRATED, HYBRID = Coordination.COORDINATION_ORCHESTRATED, Coordination.COORDINATION_HYBRID

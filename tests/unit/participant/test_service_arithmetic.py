@@ -13,7 +13,9 @@ from services.inventory.tables import STOCK
 from services.shipping.tables import BOOKINGS
 from shop.orders.v1.order_pb2 import OrderStatus
 from tests.builders import an_order
-from tests.unit.participant.participant_bench import Bench, lines
+from tests.unit.participant.participant_bench import BOTH, Bench, lines
+
+DATABASES = BOTH
 
 Status = OrderStatus
 

@@ -14,7 +14,9 @@ from services.participant.ledger import State
 from shop.orders.v1.order_pb2 import OrderStatus
 from shop.orders.v1.orders_pb2 import CancelOrderRequest, Coordination
 from tests.builders import an_order
-from tests.unit.participant.participant_bench import Bench, an_event, lines, reason
+from tests.unit.participant.participant_bench import BOTH, Bench, an_event, lines, reason
+
+DATABASES = BOTH
 
 CANCELLED = OrderStatus.ORDER_STATUS_CANCELLED
 WHOLE_JOIN = ("inventory.StockReserved", "payments.PaymentAuthorized", "shipping.ShipmentBooked")

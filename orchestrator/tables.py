@@ -1,0 +1,74 @@
+"""The tables of the journal. `migrations/` makes and changes them; a test holds the two together."""
+
+from __future__ import annotations
+
+import sqlalchemy as sql
+
+METADATA = sql.MetaData()
+
+SAGAS = sql.Table(
+    "sagas",
+    METADATA,
+    sql.Column("saga_id", sql.String(64), primary_key=True),
+    sql.Column("process", sql.String(255), nullable=False),
+    sql.Column("version", sql.Integer, nullable=False),
+    sql.Column("parent", sql.String(64), nullable=False),
+    sql.Column("style", sql.Integer, nullable=False),
+    sql.Column("input", sql.LargeBinary, nullable=False),
+    sql.Column("status", sql.Integer, nullable=False),
+    sql.Column("cancelling", sql.Boolean, nullable=False),
+    sql.Column("refusal", sql.LargeBinary, nullable=False),
+    sql.Column("result", sql.LargeBinary, nullable=False),
+    sql.Column("stalled_reason", sql.String, nullable=False),
+    sql.Column("stalled_help", sql.String, nullable=False),
+    sql.Column("started_us", sql.BigInteger, nullable=False),
+    sql.Column("updated_us", sql.BigInteger, nullable=False),
+    sql.Column("ended_us", sql.BigInteger, nullable=False),
+    sql.Column("owner", sql.String(64)),  # the orchestrator that runs it
+    sql.Column("due_us", sql.BigInteger),  # nobody runs it, and from then on somebody shall
+    sql.Column("checksum", sql.BigInteger, nullable=False),  # of all but owner and due_us
+)
+# One index for every combination of ListSagas' filters: orchestrator.listing merges its ranges.
+sql.Index(
+    "sagas_by_kind", SAGAS.c.process, SAGAS.c.status, SAGAS.c.style, SAGAS.c.started_us.desc(), SAGAS.c.saga_id.desc()
+)
+# The others hold few rows, however many sagas have ended.
+_due, _owned, _ended = SAGAS.c.due_us.is_not(None), SAGAS.c.owner.is_not(None), SAGAS.c.ended_us > 0
+sql.Index("sagas_due", SAGAS.c.due_us, SAGAS.c.saga_id, sqlite_where=_due, postgresql_where=_due)
+sql.Index("sagas_owned", SAGAS.c.owner, SAGAS.c.saga_id, sqlite_where=_owned, postgresql_where=_owned)
+# For pruning, oldest first.
+sql.Index("sagas_ended", SAGAS.c.ended_us, SAGAS.c.saga_id, sqlite_where=_ended, postgresql_where=_ended)
+
+STEPS = sql.Table(
+    "steps",
+    METADATA,
+    sql.Column("saga_id", sql.String(64), primary_key=True),
+    sql.Column("method", sql.String(255), primary_key=True),
+    sql.Column("step_key", sql.String(1024), primary_key=True),
+    sql.Column("digest", sql.LargeBinary, nullable=False),
+    sql.Column("request", sql.LargeBinary, nullable=False),
+    sql.Column("status", sql.Integer, nullable=False),
+    sql.Column("outcome", sql.LargeBinary, nullable=False),
+    sql.Column("attempts", sql.Integer, nullable=False),
+    sql.Column("started_us", sql.BigInteger, nullable=False),
+    sql.Column("ended_us", sql.BigInteger, nullable=False),
+    sql.Column("last_error", sql.String, nullable=False),
+    sql.Column("checksum", sql.BigInteger, nullable=False),
+)
+
+# What came for a saga from outside: events of the choreography, and the ends of its children. Never consumed.
+MAIL = sql.Table(
+    "mail",
+    METADATA,
+    sql.Column("saga_id", sql.String(64), primary_key=True),
+    sql.Column("name", sql.String(255), primary_key=True),
+    sql.Column("body", sql.LargeBinary, nullable=False),
+    sql.Column("arrived_us", sql.BigInteger, nullable=False),
+)
+
+ORCHESTRATORS = sql.Table(
+    "orchestrators",
+    METADATA,
+    sql.Column("owner", sql.String(64), primary_key=True),
+    sql.Column("expires_us", sql.BigInteger, nullable=False),
+)

@@ -28,6 +28,18 @@ _UPDATED = sql.select(SAGAS.c.saga_id, SAGAS.c.updated_us).where(
 )
 
 
+class _Watched:
+    """One saga that is watched: its state as it was read last, for all who watch it."""
+
+    def __init__(self) -> None:
+        self.watchers = 0
+        self.reads = 0  # grows with every read
+        self.journal: Journal | None = None
+        self.error: Exception | None = None
+        self.read = asyncio.Event()  # replaced after each read, so that it wakes each waiter once
+        self.task: asyncio.Task[None] | None = None
+
+
 class Watching:
     """All the watchers of one process."""
 
@@ -35,27 +47,33 @@ class Watching:
         self._engine = engine
         self._database = database
         self._changes = changes
-        self._watched: dict[str, int] = {}  # how many watch a saga
-        self._seen_us: dict[str, int] = {}  # when it had changed last, as far as its watchers know
-        self._reading: dict[str, asyncio.Task[Journal]] = {}
+        self._watched: dict[str, _Watched] = {}
 
     async def states(self, saga_id: str) -> AsyncIterator[Journal]:
-        """The saga as it stands, then after every change, until it has ended; raises NotFound."""
-        self._watched[saga_id] = self._watched.get(saga_id, 0) + 1
+        """The saga as it stands, then after every change, until it has ended; raises NotFound and Unavailable."""
+        watched = self._watched.get(saga_id)
+        if watched is None:
+            watched = self._watched[saga_id] = _Watched()
+            watched.task = asyncio.create_task(self._follow(saga_id, watched), name=f"watch {saga_id}")
+        watched.watchers += 1
+        seen = 0
         try:
-            with self._changes.watch(saga_id) as changed:
-                while True:
-                    changed.clear()
-                    journal = await self._read(saga_id)
-                    yield journal
-                    if journal.ended:
-                        return
-                    await changed.wait()
+            while True:
+                if watched.reads == seen:
+                    await watched.read.wait()
+                    continue
+                seen = watched.reads
+                if watched.error is not None:
+                    raise watched.error
+                assert watched.journal is not None
+                yield watched.journal
+                if watched.journal.ended:
+                    return
         finally:
-            self._watched[saga_id] -= 1
-            if not self._watched[saga_id]:
-                del self._watched[saga_id]
-                self._seen_us.pop(saga_id, None)
+            watched.watchers -= 1
+            if not watched.watchers and watched.task is not None:
+                watched.task.cancel()
+                self._forget(saga_id, watched)
 
     async def look_for_ever(self) -> None:
         """Finds what others have changed. A side task of a process whose database has other writers."""
@@ -68,20 +86,32 @@ class Watching:
             except Unavailable:
                 continue  # whoever reads is told
 
-    async def _read(self, saga_id: str) -> Journal:
-        if self._engine.runs(saga_id):
-            return await self._engine.get(saga_id)
-        if (reading := self._reading.get(saga_id)) is None:
-            reading = self._reading[saga_id] = asyncio.create_task(self._engine.get(saga_id), name=f"read {saga_id}")
-            reading.add_done_callback(lambda _: self._reading.pop(saga_id, None))
-        journal = await asyncio.shield(reading)
-        self._seen_us[saga_id] = journal.updated_us
-        return journal
+    async def _follow(self, saga_id: str, watched: _Watched) -> None:
+        """Reads a saga now and after each change, until it has ended or cannot be read."""
+        with self._changes.watch(saga_id) as changed:
+            while True:
+                changed.clear()
+                try:
+                    watched.journal = await self._engine.get(saga_id)
+                except Exception as error:
+                    watched.error = error
+                watched.reads += 1
+                watched.read.set()
+                watched.read = asyncio.Event()
+                if watched.error is not None or (watched.journal is not None and watched.journal.ended):
+                    break
+                await changed.wait()
+        self._forget(saga_id, watched)  # who comes now reads anew
+
+    def _forget(self, saga_id: str, watched: _Watched) -> None:
+        if self._watched.get(saga_id) is watched:
+            del self._watched[saga_id]
 
     async def _look(self, saga_ids: list[str]) -> None:
         def work(tx: Connection) -> list[tuple[str, int]]:
             return [(row.saga_id, row.updated_us) for row in tx.execute(_UPDATED, {"saga_ids": saga_ids})]
 
         for saga_id, updated_us in await self._database.run(work):
-            if updated_us != self._seen_us.get(saga_id):
+            watched = self._watched.get(saga_id)
+            if watched is not None and watched.journal is not None and updated_us != watched.journal.updated_us:
                 self._changes.changed(saga_id)

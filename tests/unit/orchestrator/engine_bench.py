@@ -202,10 +202,13 @@ class EngineBench:
         with self.changes.watch(saga_id) as changed:
             try:
                 async with asyncio.timeout(LIMIT_S):
-                    while (journal := await self.engine.get(saga_id)).status not in statuses:
+                    while True:
+                        changed.clear()
+                        journal = await self.engine.get(saga_id)
+                        if journal.status in statuses:
+                            break
                         if journal.ended or journal.status == STALLED:  # nothing more will come
                             raise TimeoutError
-                        changed.clear()
                         await changed.wait()
             except TimeoutError:
                 what = f"{SagaStatus.Name(journal.status)} {journal.stalled_reason}"

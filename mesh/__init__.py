@@ -18,4 +18,9 @@ changes      wakes those who wait for a change of one thing
 lifecycle    one process: its tasks, its signals, its end
 settings     what can be set from outside
 telemetry    structured logs and trace context
+clock        what time it is
+
+For tests and simulation:
+virtual_time     an event loop that sleeps a week in microseconds
+inline_database  a database without a thread
 """

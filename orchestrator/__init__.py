@@ -13,4 +13,5 @@ engine        runs sagas, and runs them on after a restart
 store         the journal's tables; written behind, but for a saga's start
 tracker       writes what choreographed sagas do into the same tables
 api           ensemble.orchestrator.v1
+testing       the test kit for workflows
 """

@@ -69,6 +69,7 @@ class Engine:
         queue_max: int = 0,
         clock: Clock | None = None,
         alone: bool = True,
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         """`alone`: no other orchestrator uses the database, so what one that is gone has left is due at once."""
         self.contract = contract
@@ -79,6 +80,7 @@ class Engine:
         self._database = database
         self._changes = changes
         self._alone = alone
+        self._look_every_s = look_every_s
         self._admission = Admission(sagas_max, queue_max)
         self._behind = WriteBehind(database, self.owner, self._lost, self.mail_came)
         self._runs: dict[str, tuple[Run, asyncio.Task[None]]] = {}
@@ -110,7 +112,7 @@ class Engine:
                 more_in_s = await self._claim()
             except Unavailable as error:
                 log.warning("no look for sagas that are due: %s", error)
-                more_in_s = LOOK_EVERY_S
+                more_in_s = self._look_every_s
             try:
                 async with asyncio.timeout(more_in_s):
                     await self._something_is_due.wait()
@@ -518,7 +520,7 @@ class Engine:
         limit = min(self._admission.room_for_due(len(self._runs)), CLAIM_MAX)
         keys = self._workflows.keys()
         if limit <= 0 or not keys:
-            return LOOK_EVERY_S
+            return self._look_every_s
         found = await self._database.run(lambda tx: leases.claim(tx, self.owner, now_us, limit, keys))
         for damage in found.damages:
             log.error("%s: it is stalled, and the others run on", damage)
@@ -529,8 +531,8 @@ class Engine:
         if len(found.journals) + len(found.damages) == limit:
             return 0.0
         if found.next_due_us is None:
-            return LOOK_EVERY_S
-        return max(0.0, min(LOOK_EVERY_S, (found.next_due_us - self.clock.now_us()) / 1e6))
+            return self._look_every_s
+        return max(0.0, min(self._look_every_s, (found.next_due_us - self.clock.now_us()) / 1e6))
 
     # What a saga is about
 

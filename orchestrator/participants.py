@@ -70,6 +70,9 @@ class Participants:
         name = service_name(method.service)
         if name not in self._peers:
             shared = Circuit(name, self._circuit_failures, rng=self._rng), RetryBudget(self._retry_ratio)
-            self._peers[name] = Peer(name, self._addresses, *shared)
+            self._peers[name] = self._peer(name, *shared)
         peer = self._by_method[method.descriptor] = self._peers[name]
         return peer
+
+    def _peer(self, name: str, circuit: Circuit, budget: RetryBudget) -> Peer:
+        return Peer(name, self._addresses, circuit, budget)

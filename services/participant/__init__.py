@@ -9,6 +9,8 @@
     reactor      events in (NATS)
     participant  the parts put together
     host         the whole as a process
+    local        the whole in a test's own process, for coroutines
+    testing      the test kit for handlers
 
 A service needs only what is exported here.
 """

@@ -15,14 +15,14 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from eventbus.bus import Unpublished
-from eventbus.consumer import Delivery
-from eventbus.envelope import CHOREOGRAPHED, REPLAY, Envelope
+from eventbus.envelope import CHOREOGRAPHED, Envelope
 from mesh import errors
 from mesh.database import open_database
 from mesh.registry import message_class
 from mesh.settings import Settings
 from services.participant.ledger import Row, StepId
-from services.participant.participant import LEDGER, METADATA, Participant
+from services.participant.local import LocalParticipant, Published, tables_of
+from services.participant.participant import LEDGER
 from shop.orders.v1.order_pb2 import Address, Order, OrderLine
 
 LIMIT_S = 5.0
@@ -80,11 +80,11 @@ async def until(condition: Callable[[], Any], what: str = "the condition") -> No
         raise AssertionError(f"{what} did not come true in {LIMIT_S} s") from None
 
 
-class FakePublisher:
-    """Where events go; writes them down, or fails as the broker does when it is away."""
+class FakePublisher(Published):
+    """Fails, on demand, as the broker does when it is away."""
 
     def __init__(self) -> None:
-        self.envelopes: list[Envelope] = []
+        super().__init__()
         self.tried = 0
         self.fails = False
         self.before: Callable[[Envelope], Any] | None = None
@@ -95,55 +95,33 @@ class FakePublisher:
             await self.before(envelope)
         if self.fails:
             raise Unpublished("told to fail")
-        self.envelopes.append(envelope)
+        await super().publish(envelope)
 
 
-class FakeContext:
-    """As much of a grpc.aio context as a binding looks at."""
-
-    def __init__(self, replay: str = "") -> None:
-        self._metadata = ((REPLAY, replay),) if replay else ()
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return self._metadata
-
-
-class Bench:
+class Bench(LocalParticipant):
     """One participant with a database of its own; on PostgreSQL benches of one service are replicas."""
+
+    publisher: FakePublisher
+    servicer: Any
+    database: Any
 
     def __init__(self, servicer: Any, folder: Path, database_url: str = "") -> None:
         self.publisher = FakePublisher()
-        self.servicer = servicer
-        name = type(servicer).__name__
         settings = Settings(data=folder, database_url=database_url)
-        self.database: Any = open_database(settings, name, METADATA, servicer.tables)
-        self.participant = Participant(servicer, self.database, self.publisher)
-        self.contract = self.participant.contract
-        self._calls = {binding.method.name: binding.call for binding in self.participant.endpoint.bindings()}
+        database = open_database(settings, type(servicer).__name__, *tables_of(servicer))
+        super().__init__(servicer, database, self.publisher)
 
     async def event(self, event: Message, *, style: str = CHOREOGRAPHED, replay: str = "") -> None:
         """Delivers an event, as the consumer does."""
-        name = event.DESCRIPTOR.full_name
-        await self.participant.reactor.handle(Delivery(name, event.SerializeToString(), style, replay, 1, 1))
-
-    async def raw(self, method: str, request: Message, replay: str = "") -> bytes | Message:
-        """Calls a method; its answer as the server would get it."""
-        answer: bytes | Message = await self._calls[method](request, FakeContext(replay))  # type: ignore[misc]
-        return answer
+        await self.deliver(event, style=style, replay=replay)
 
     async def call(self, method: str, replay: str = "", **fields: Any) -> Any:
         """Calls a method; its response, or the status of its refusal."""
-        descriptor = self.method(method)
-        answer = await self.raw(method, descriptor.request_class(**fields), replay)
-        return descriptor.response_class.FromString(answer) if isinstance(answer, bytes) else answer
-
-    def method(self, name: str) -> Any:
-        """A method of the contract by its short name."""
-        return next(method for method in self.contract.methods.values() if method.name == name)
+        return await self.ask(method, self.method(method).request_class(**fields), replay=replay)
 
     async def published(self) -> list[Envelope]:
         """What was published, once nothing is under way any more."""
-        await self.participant.outbox.flush()
+        await self.flush()
         return self.publisher.envelopes
 
     async def names(self) -> list[str]:
@@ -155,7 +133,7 @@ class Bench:
     async def row(self, method: str, order: Order, step_key: str = "") -> Row | None:
         """The ledger's row of a step."""
         step = StepId(order.order_id, self.method(method).full_name, step_key)
-        return await self.database.run(lambda tx: self.participant.ledger.find(tx, step))
+        return await self.database.run(lambda tx: self.participant.ledger.find(tx, step))  # type: ignore[no-any-return]
 
     async def rows(self) -> list[sql.Row[Any]]:
         """The whole ledger."""
@@ -163,13 +141,12 @@ class Bench:
 
     async def query(self, statement: Any) -> list[sql.Row[Any]]:
         """Rows of the participant's database."""
-        return await self.database.run(lambda tx: list(tx.execute(statement)))
+        return await self.database.run(lambda tx: list(tx.execute(statement)))  # type: ignore[no-any-return]
 
     async def close(self) -> None:
         """Ends it."""
         self.publisher.fails = False
-        await self.participant.outbox.flush()
-        await self.database.close()
+        await super().close()
 
 
 async def came(bench: Bench, method: str, event: Any, by_event: bool) -> None:

@@ -44,11 +44,9 @@ class OrchestratorService(OrchestratorServiceServicer):
 
     async def RunSaga(self, request: api.RunSagaRequest, context: Any) -> api.RunSagaResponse:
         """Starts, and waits for the end."""
-        started = await self._engine.start(request.process, request.input)
-        journal = started
-        async for journal in self._watching.states(started.saga_id):
-            if journal.status == SagaStatus.SAGA_STATUS_STALLED:
-                raise _Stalled(f"saga {journal.saga_id} is stalled: {journal.stalled_reason}; {journal.stalled_help}")
+        journal = await self._end_of(await self._engine.start(request.process, request.input))
+        if journal.status == SagaStatus.SAGA_STATUS_STALLED:
+            raise _Stalled(f"saga {journal.saga_id} is stalled: {journal.stalled_reason}; {journal.stalled_help}")
         saga = journal.to_proto()
         response = api.RunSagaResponse(saga=saga)
         if journal.result:
@@ -125,6 +123,16 @@ class OrchestratorService(OrchestratorServiceServicer):
     async def PruneSagas(self, request: api.PruneSagasRequest, context: Any) -> api.PruneSagasResponse:
         """Forgets what ended long ago."""
         raise NotImplementedError
+
+    async def _end_of(self, journal: Journal) -> Journal:
+        """The saga at its end, or once it stalls. Wakes once where it runs here, and at every change elsewhere."""
+        over = self._engine.over(journal.saga_id)
+        if over is not None and (ended := await asyncio.shield(over)) is not None:
+            return ended
+        async for journal in self._watching.states(journal.saga_id):
+            if journal.status == SagaStatus.SAGA_STATUS_STALLED:
+                break
+        return journal
 
     async def _publish_start(self, journal: Journal) -> None:
         event = self._engine.starting_event(journal)

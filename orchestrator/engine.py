@@ -146,6 +146,10 @@ class Engine:
             raise NotFound(f"no saga {saga_id}; ListSagas shows those there are")
         return journal
 
+    def over(self, saga_id: str) -> asyncio.Future[Journal | None] | None:
+        """Where this engine drives a saga: its state at its end, or once it stalls; None where it is left before."""
+        return self._runs[saga_id][0].over if saga_id in self._runs else None
+
     def runs(self, saga_id: str) -> bool:
         """Whether this engine drives a saga now, so that its state is read from memory."""
         return saga_id in self._runs
@@ -239,7 +243,10 @@ class Engine:
         saga_id = identity.saga_id(event)
         if saga_id in self._runs:
             return self._same(self._runs[saga_id][0].journal, event)
-        return await self._exclusively(saga_id, self._start_new(saga_id, process, event, parent))
+        # No task of the engine's own here, as for changes: starts are many. A caller who gives up right behind the
+        # commit leaves a saga that is owned and not driven, which the next start or heartbeat finds.
+        async with self._locks.setdefault(saga_id, asyncio.Lock()):
+            return await self._start_new(saga_id, process, event, parent)
 
     async def _start_new(self, saga_id: str, process: str, event: Message, parent: str) -> Journal:
         version = self._workflows.newest(process).version
@@ -256,10 +263,13 @@ class Engine:
             known = await self._add(journal)
         finally:
             self._admission.release()
-        if known is not None:
-            return self._same(known, event)
-        self._run_in_turn(journal)
-        return journal
+        if known is None:
+            self._run_in_turn(journal, event)
+            return journal
+        self._same(known, event)
+        if known.owner == self.owner and saga_id not in self._runs and self._admission.find(saga_id) is None:
+            self._run_in_turn(known, event)
+        return known
 
     async def _add(self, journal: Journal) -> Journal | None:
         """Writes a new saga; returns the one that is there under its id, but for one that was never started."""
@@ -421,14 +431,14 @@ class Engine:
 
     # Runs
 
-    def _run_in_turn(self, journal: Journal) -> None:
+    def _run_in_turn(self, journal: Journal, event: Message) -> None:
         if self._admission.has_room(len(self._runs)):
-            self._drive(journal)
+            self._drive(journal, event)
         else:
             self._admission.wait(journal)
 
-    def _drive(self, journal: Journal) -> None:
-        run = Run(journal, self._workflows.of(journal.process, journal.version), self)
+    def _drive(self, journal: Journal, event: Message | None = None) -> None:
+        run = Run(journal, self._workflows.of(journal.process, journal.version), self, event)
         task = asyncio.create_task(self._run(run), name=f"saga {journal.saga_id}")
         self._runs[journal.saga_id] = (run, task)
 
@@ -468,6 +478,7 @@ class Engine:
                 await asyncio.sleep(delay_s)
 
     def _gone(self, run: Run) -> None:
+        run.left()
         if self._runs.get(run.journal.saga_id, (None,))[0] is run:
             del self._runs[run.journal.saga_id]
         while self._admission.has_room(len(self._runs)) and (waiting := self._admission.next()) is not None:

@@ -59,13 +59,20 @@ class _Parked(Exception):
 class Run:
     """Drives one saga. It owns the journal while it runs."""
 
-    def __init__(self, journal: Journal, workflow: Workflow, engine: EnginePort) -> None:
+    def __init__(self, journal: Journal, workflow: Workflow, engine: EnginePort, event: Message | None = None) -> None:
+        """`event` is the starting event, where it need not be read from the journal."""
         self.journal = journal
         self.parked: Park | None = None  # set where the run ended for that reason
+        self.over: asyncio.Future[Journal | None] = asyncio.get_running_loop().create_future()
+        self._event = event
         self._workflow = workflow
         self._engine = engine
         self._left: asyncio.Future[Exception | None] | None = None
         self._forward_only = False
+
+    def left(self) -> None:
+        """Others drive the saga from now on, or later."""
+        self._tell_over(None)
 
     def cancel(self) -> None:
         """Tells a run that its journal says `cancelling` now."""
@@ -81,6 +88,9 @@ class Run:
             await self._forward_or_back()
         except _Parked as parked:
             self.parked = parked.park
+        except asyncio.CancelledError:
+            self._tell_over(None)
+            raise
         except Stall as stall:
             self._stall(stall.reason, stall.help)
         except Exception as error:  # a fault of ours: the saga must not vanish
@@ -213,9 +223,17 @@ class Run:
         journal.ended_us = self._engine.clock.now_us() if journal.ended else 0
         journal.owner = journal.owner if journal.driven else None
         self._engine.note(journal)
+        if not journal.driven:
+            self._tell_over(journal)
+
+    def _tell_over(self, journal: Journal | None) -> None:
+        if not self.over.done():
+            self.over.set_result(journal)
 
     def _input(self) -> Message:
-        return self.journal.input_as(self._workflow.input_class)
+        if self._event is None:
+            self._event = self.journal.input_as(self._workflow.input_class)
+        return self._event
 
     def _process(self) -> Process:
         process = self._engine.contract.processes.get(self.journal.process)

@@ -27,7 +27,7 @@ from orchestrator.waits import child_mail
 
 log = logging.getLogger(__name__)
 
-LAG_S = 0.01
+LAG_S = 0.05
 # The database is away (a restart, a full disk): the sagas run on, and what they come to waits here.
 AGAIN = Backoff(first_s=0.05, max_s=2.0)
 

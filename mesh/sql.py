@@ -5,11 +5,17 @@ A partial index needs its condition twice, as `sqlite_where` and `postgresql_whe
 
 from __future__ import annotations
 
-import sqlalchemy
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import Insert
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-__all__ = ["Insert", "insert"]
+import sqlalchemy
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import Insert, psycopg
+from sqlalchemy.exc import DBAPIError
+
+__all__ = ["Insert", "Prepared", "insert"]
 
 
 def insert(table: sqlalchemy.Table) -> Insert:
@@ -19,3 +25,63 @@ def insert(table: sqlalchemy.Table) -> Insert:
     """
     # Without the option `rowcount` is −1 on PostgreSQL: true, whatever was written.
     return postgresql.insert(table).execution_options(preserve_rowcount=True)
+
+
+class Prepared:
+    """A statement that is run very often: compiled once for each dialect, then given to the driver as it is.
+
+    It costs a third of what SQLAlchemy's own execution does. Parameters are tuples in the order in which the compiled
+    statement has them: for an INSERT of all columns, that of the table. Values are passed to the driver unchanged, so
+    this is for integers, texts, bytes and None.
+    """
+
+    def __init__(self, statement: sqlalchemy.Insert) -> None:
+        self._statement = statement
+        self._texts: dict[str, str] = {}
+
+    def run(self, tx: Connection, parameters: Sequence[Any]) -> int:
+        """Runs it once; returns how many rows it wrote."""
+        cursor = tx.connection.cursor()
+        try:
+            cursor.execute(self._text(tx), parameters)
+            return int(cursor.rowcount)
+        except _errors(tx) as error:
+            raise _wrapped(error, self._text(tx), tx) from error
+        finally:
+            cursor.close()
+
+    def run_many(self, tx: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Runs it for each row."""
+        if not rows:
+            return
+        cursor = tx.connection.cursor()
+        try:
+            cursor.executemany(self._text(tx), rows)
+        except _errors(tx) as error:
+            raise _wrapped(error, self._text(tx), tx) from error
+        finally:
+            cursor.close()
+
+    def _text(self, tx: Connection) -> str:
+        text = self._texts.get(tx.dialect.name)
+        if text is None:
+            dialects: dict[str, Any] = {
+                "sqlite": sqlite.dialect,
+                "postgresql": partial(psycopg.dialect, paramstyle="format"),
+            }
+            dialect = dialects[tx.dialect.name]()
+            text = self._texts[tx.dialect.name] = str(self._statement.compile(dialect=dialect))
+        return text
+
+
+def _errors(tx: Connection) -> type[Exception]:
+    """The errors of the driver below a transaction."""
+    module: Any = tx.dialect.loaded_dbapi
+    return module.Error  # type: ignore[no-any-return]
+
+
+def _wrapped(error: Exception, text: str, tx: Connection) -> DBAPIError:
+    """As SQLAlchemy raises it, which is what the backends look for."""
+    wrapped = DBAPIError.instance(text, None, error, _errors(tx), dialect=tx.dialect)
+    assert isinstance(wrapped, DBAPIError)
+    return wrapped

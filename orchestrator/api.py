@@ -129,10 +129,10 @@ class OrchestratorService(OrchestratorServiceServicer):
         over = self._engine.over(journal.saga_id)
         if over is not None and (ended := await asyncio.shield(over)) is not None:
             return ended
-        async for journal in self._watching.states(journal.saga_id):
-            if journal.status == SagaStatus.SAGA_STATUS_STALLED:
-                break
-        return journal
+        async for state in self._watching.states(journal.saga_id):
+            if state.ended or state.status == SagaStatus.SAGA_STATUS_STALLED:
+                return state
+        raise AssertionError("states end with the saga")
 
     async def _publish_start(self, journal: Journal) -> None:
         event = self._engine.starting_event(journal)

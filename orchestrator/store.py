@@ -9,20 +9,25 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
 
-from mesh.sql import insert
+from mesh.sql import Prepared, insert
 from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, Style
 from orchestrator.tables import MAIL, METADATA, SAGAS, STEPS
 
 __all__ = ["METADATA", "Damaged"]  # and what stands below
 
-_SAGA_COLUMNS = tuple(column.name for column in SAGAS.columns if column.name != "checksum")
-_SAGA_SUMMED = tuple(name for name in _SAGA_COLUMNS if name not in ("owner", "due_us"))
-_STEP_COLUMNS = tuple(column.name for column in STEPS.columns if column.name not in ("saga_id", "checksum"))
+_SAGA_COLUMNS = tuple(column.name for column in SAGAS.columns)[:-1]  # the checksum stands last
+_SAGA_VALUES = attrgetter(*_SAGA_COLUMNS)
+_SUMMED = len(_SAGA_COLUMNS) - 2  # owner and due_us, which stand last but one, are not
+_STEP_COLUMNS = tuple(column.name for column in STEPS.columns)[1:-1]
+_STEP_VALUES = attrgetter(*_STEP_COLUMNS)
+
+Row = tuple[Any, ...]  # in the order of the table's columns
 
 
 class Damaged(Exception):
@@ -41,9 +46,9 @@ def _upsert(table: sql.Table) -> Any:
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
-_ADD_SAGA = insert(SAGAS).on_conflict_do_nothing()
-_PUT_SAGA = _upsert(SAGAS)
-_PUT_STEP = _upsert(STEPS)
+_ADD_SAGA = Prepared(insert(SAGAS).on_conflict_do_nothing())
+_PUT_SAGA = Prepared(_upsert(SAGAS))
+_PUT_STEP = Prepared(_upsert(STEPS))
 _ADD_MAIL = insert(MAIL).on_conflict_do_nothing()
 _SAGA = sql.select(SAGAS).where(SAGAS.c.saga_id == sql.bindparam("saga_id"))
 _SAGA_LOCKED = _SAGA.with_for_update()
@@ -53,24 +58,22 @@ _SAGAS = sql.select(SAGAS).where(SAGAS.c.saga_id.in_(sql.bindparam("saga_ids", e
 
 def add_saga(tx: Connection, journal: Journal) -> bool:
     """Writes a new saga; False where there is one of this id."""
-    return bool(tx.execute(_ADD_SAGA, saga_row(journal)).rowcount)
+    return bool(_ADD_SAGA.run(tx, saga_row(journal)))
 
 
 def put_saga(tx: Connection, journal: Journal) -> None:
     """Writes a saga's state over what is there."""
-    tx.execute(_PUT_SAGA, saga_row(journal))
+    _PUT_SAGA.run(tx, saga_row(journal))
 
 
-def put_sagas(tx: Connection, rows: list[dict[str, Any]]) -> None:
+def put_sagas(tx: Connection, rows: list[Row]) -> None:
     """Writes rows of `saga_row` over what is there."""
-    if rows:
-        tx.execute(_PUT_SAGA, rows)
+    _PUT_SAGA.run_many(tx, rows)
 
 
-def put_steps(tx: Connection, rows: list[dict[str, Any]]) -> None:
+def put_steps(tx: Connection, rows: list[Row]) -> None:
     """Writes rows of `step_row` over what is there."""
-    if rows:
-        tx.execute(_PUT_STEP, rows)
+    _PUT_STEP.run_many(tx, rows)
 
 
 def delete_steps(tx: Connection, saga_ids: Iterable[str]) -> None:
@@ -156,21 +159,16 @@ def going(tx: Connection) -> int:
     return int(tx.execute(query).scalar_one())
 
 
-def saga_row(journal: Journal) -> dict[str, Any]:
+def saga_row(journal: Journal) -> Row:
     """A saga as the table has it."""
-    values = {name: getattr(journal, name) for name in _SAGA_COLUMNS}
-    values["checksum"] = _checksum([values[name] for name in _SAGA_SUMMED])
-    return values
+    values: Row = _SAGA_VALUES(journal)
+    return (*values, _checksum(values[:_SUMMED]))
 
 
-def step_row(saga_id: str, step: StepEntry) -> dict[str, Any]:
+def step_row(saga_id: str, step: StepEntry) -> Row:
     """A step as the table has it."""
-    values = [getattr(step, name) for name in _STEP_COLUMNS]
-    return {
-        "saga_id": saga_id,
-        "checksum": _checksum([saga_id, *values]),
-        **dict(zip(_STEP_COLUMNS, values, strict=True)),
-    }
+    values: Row = (saga_id, *_STEP_VALUES(step))
+    return (*values, _checksum(values))
 
 
 def read_saga(row: sql.Row[Any]) -> Journal:
@@ -182,21 +180,19 @@ def read_saga(row: sql.Row[Any]) -> Journal:
 
 
 def _journal(row: sql.Row[Any]) -> Journal:
-    values = dict(row._mapping)
-    checksum = values.pop("checksum")
-    if checksum != _checksum([values[name] for name in _SAGA_SUMMED]):
+    values = tuple(row)
+    if values[-1] != _checksum(values[:_SUMMED]):
         raise Damaged(row.saga_id, "the row of the saga")
-    return Journal(**values)
+    return Journal(**dict(zip(_SAGA_COLUMNS, values[:-1], strict=True)))
 
 
 def _entry(row: sql.Row[Any]) -> StepEntry:
-    values = dict(row._mapping)
-    saga_id, checksum = values.pop("saga_id"), values.pop("checksum")
-    if checksum != _checksum([saga_id, *(values[name] for name in _STEP_COLUMNS)]):
-        raise Damaged(saga_id, f"the row of step {values['method']}")
-    return StepEntry(**values)
+    values = tuple(row)
+    if values[-1] != _checksum(values[:-1]):
+        raise Damaged(row.saga_id, f"the row of step {row.method}")
+    return StepEntry(**dict(zip(_STEP_COLUMNS, values[1:-1], strict=True)))
 
 
-def _checksum(values: list[Any]) -> int:
+def _checksum(values: Row) -> int:
     """CRC-32: it is to find accidents, not attacks."""
     return zlib.crc32(repr(values).encode())

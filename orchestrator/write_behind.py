@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -132,8 +131,8 @@ class _Batch:
         self,
         owner: str,
         forgotten: set[str],
-        sagas: list[dict[str, Any]],
-        steps: list[dict[str, Any]],
+        sagas: list[store.Row],
+        steps: list[store.Row],
         children: list[Journal],
     ) -> None:
         self._owner = owner
@@ -149,23 +148,22 @@ class _Batch:
 
     def write(self, tx: Connection) -> set[str]:
         """Writes what is still the owner's; returns the ids of the sagas that are not."""
-        ids = self._forgotten | {row["saga_id"] for row in self._sagas} | {row["saga_id"] for row in self._steps}
+        ids = self._forgotten | {saga_id for saga_id, *_ in self._sagas} | {saga_id for saga_id, *_ in self._steps}
         if not ids:
             return set()
         owned = leases.owned(tx, self._owner, ids)
         store.delete_steps(tx, self._forgotten & owned)
-        store.put_steps(tx, [row for row in self._steps if row["saga_id"] in owned])
-        store.put_sagas(tx, [row for row in self._sagas if row["saga_id"] in owned])
+        store.put_steps(tx, [row for row in self._steps if row[0] in owned])
+        store.put_sagas(tx, [row for row in self._sagas if row[0] in owned])
         for child, end in self._ends:
             if child.saga_id in owned:
                 store.deliver(tx, child.parent, child_mail(child.saga_id), end, child.ended_us)
         return ids - owned
 
 
-def _row(journal: Journal, owner: str) -> dict[str, Any]:
-    row = store.saga_row(journal)
-    row["owner"], row["due_us"] = (owner if journal.driven else None), None
-    return row
+def _row(journal: Journal, owner: str) -> store.Row:
+    journal.owner, journal.due_us = (owner if journal.driven else None), None
+    return store.saga_row(journal)
 
 
 def _end(journal: Journal) -> bytes:

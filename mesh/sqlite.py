@@ -234,6 +234,7 @@ def _engine(path: Path) -> sqlalchemy.Engine:
 
     @sqlalchemy.event.listens_for(engine, "connect")
     def prepare(driver: sqlite3.Connection, _: object) -> None:
+        driver.text_factory = _text
         driver.isolation_level = None  # the driver's own idea of transactions commits at the first savepoint's release
         driver.execute("PRAGMA journal_mode=WAL")
         driver.execute("PRAGMA synchronous=FULL")  # NORMAL loses acknowledged commits in a power cut
@@ -245,6 +246,11 @@ def _engine(path: Path) -> sqlalchemy.Engine:
         _driver(connection).execute("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _text(raw: bytes) -> str:
+    """A text column; a damaged one must not keep the rows beside it from being read."""
+    return raw.decode(errors="replace")
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

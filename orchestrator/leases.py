@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import sqlalchemy as sql
 from sqlalchemy import Connection
 
+from mesh.database import serialize
 from mesh.sql import insert
 from orchestrator import store
 from orchestrator.journal import Journal
@@ -57,13 +58,15 @@ def beat(tx: Connection, owner: str, expires_us: int) -> None:
 
 def reap(tx: Connection, owner: str, now_us: int, *, alone: bool = False) -> int:
     """Makes due what orchestrators own whose lease has run out; with `alone`, what any other owns. Returns how many."""
+    owners = set(_owners(tx))  # before the leases: one that joins meanwhile has its lease before it owns anything
     unexpired = sql.select(ORCHESTRATORS.c.owner).where(ORCHESTRATORS.c.expires_us >= now_us)
     alive = {owner} if alone else {owner, *tx.execute(unexpired).scalars()}
     freed = 0
-    for dead in [other for other in _owners(tx) if other not in alive]:
+    for dead in sorted(owners - alive):
         orphaned = sql.update(SAGAS).where(_C.owner == dead).values(owner=None, due_us=now_us)
         freed += tx.execute(orphaned).rowcount
-    tx.execute(sql.delete(ORCHESTRATORS).where(ORCHESTRATORS.c.owner.not_in(alive)))
+    gone = ORCHESTRATORS.c.owner != owner
+    tx.execute(sql.delete(ORCHESTRATORS).where(gone if alone else gone & (ORCHESTRATORS.c.expires_us < now_us)))
     return freed
 
 
@@ -93,6 +96,7 @@ def claim(tx: Connection, owner: str, now_us: int, limit: int, workflows: Iterab
 
 def park(tx: Connection, owner: str, saga_id: str, due_us: int, names: Iterable[str], now_us: int) -> int | None:
     """Lets go of a saga until it is due; at once where mail of one of these names is there. None: it was lost."""
+    serialize(tx, saga_id)  # against `store.deliver`, where that did not see the saga yet
     mine = (_C.saga_id == saga_id) & (_C.owner == owner)
     if not tx.execute(sql.update(SAGAS).where(mine).values(owner=None, due_us=due_us)).rowcount:
         return None

@@ -1,7 +1,8 @@
 """Reads and writes the journal's tables, inside the transactions of its callers.
 
 Every row of a saga and of a step carries a checksum. A row that does not match it was changed by something else than
-us (a bad disk, a bad hand), and nothing in it can be trusted: its saga is quarantined, the others run on.
+us (a bad disk, a bad hand), and nothing in it can be trusted: its saga is quarantined, the others run on. Rows are
+read as the driver gives them, without SQLAlchemy's conversions, which fail on values that are not of their columns.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
 
+from mesh.database import serialize
 from mesh.sql import Prepared, insert
-from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, Style
+from orchestrator.journal import FOREVER_US, GOING, Journal, SagaStatus, StepEntry, Style
 from orchestrator.tables import MAIL, METADATA, SAGAS, STEPS
 
 __all__ = ["METADATA", "Damaged"]  # and what stands below
@@ -29,14 +32,16 @@ _STEP_VALUES = attrgetter(*_STEP_COLUMNS)
 
 Row = tuple[Any, ...]  # in the order of the table's columns
 
+_THE_SAGA = "the row of the saga"
+
 
 class Damaged(Exception):
     """A row of a saga's journal does not match its checksum."""
 
-    def __init__(self, saga_id: str, where: str) -> None:
+    def __init__(self, saga_id: str, where: str, journal: Journal | None = None) -> None:
         super().__init__(f"the journal of saga {saga_id} is damaged: {where} does not match its checksum")
         self.saga_id = saga_id
-        self.where = where
+        self.journal = journal  # where the saga's own row is sound, and only a step's is not
 
 
 def _upsert(table: sql.Table) -> Any:
@@ -46,14 +51,18 @@ def _upsert(table: sql.Table) -> Any:
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
+def _as_it_is(table: sql.Table) -> Any:
+    return sql.select(*(sql.type_coerce(column, sql.types.NullType()).label(column.name) for column in table.columns))
+
+
 _ADD_SAGA = Prepared(insert(SAGAS).on_conflict_do_nothing())
 _PUT_SAGA = Prepared(_upsert(SAGAS))
 _PUT_STEP = Prepared(_upsert(STEPS))
 _ADD_MAIL = insert(MAIL).on_conflict_do_nothing()
-_SAGA = sql.select(SAGAS).where(SAGAS.c.saga_id == sql.bindparam("saga_id"))
+_SAGA = _as_it_is(SAGAS).where(SAGAS.c.saga_id == sql.bindparam("saga_id"))
 _SAGA_LOCKED = _SAGA.with_for_update()
-_STEPS = sql.select(STEPS).where(STEPS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True)))
-_SAGAS = sql.select(SAGAS).where(SAGAS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True)))
+_STEPS = _as_it_is(STEPS).where(STEPS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True)))
+_SAGAS = _as_it_is(SAGAS).where(SAGAS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True)))
 
 
 def add_saga(tx: Connection, journal: Journal) -> bool:
@@ -87,11 +96,7 @@ def load(tx: Connection, saga_id: str, *, lock: bool = False) -> Journal | None:
     row = tx.execute(_SAGA_LOCKED if lock else _SAGA, {"saga_id": saga_id}).one_or_none()
     if row is None:
         return None
-    journal = _journal(row)
-    for step in tx.execute(_STEPS, {"saga_ids": [saga_id]}):
-        entry = _entry(step)
-        journal.steps[entry.key] = entry
-    return journal
+    return _with_steps(_journal(row), tx.execute(_STEPS, {"saga_ids": [saga_id]}))
 
 
 def load_many(tx: Connection, saga_ids: list[str]) -> tuple[list[Journal], list[Damaged]]:
@@ -103,44 +108,61 @@ def load_many(tx: Connection, saga_ids: list[str]) -> tuple[list[Journal], list[
     journals, damages = [], []
     for saga_id in saga_ids:
         try:
-            journal = _journal(rows[saga_id])
-            journal.steps = {entry.key: entry for entry in map(_entry, steps[saga_id])}
-            journals.append(journal)
+            journals.append(_with_steps(_journal(rows[saga_id]), steps[saga_id]))
+        except KeyError:  # an index has another id than the row
+            damages.append(Damaged(saga_id, _THE_SAGA))
         except Damaged as damage:
             damages.append(damage)
     return journals, damages
 
 
+def read_many(tx: Connection, saga_ids: list[str]) -> list[Journal]:
+    """Sagas without their steps, in the order of the ids, as they are shown: a damaged one says so."""
+    rows = {row.saga_id: row for row in tx.execute(_SAGAS, {"saga_ids": saga_ids})}
+    return [_shown(rows[saga_id]) for saga_id in saga_ids if saga_id in rows]
+
+
 def quarantine(tx: Connection, damage: Damaged) -> None:
     """Takes a damaged saga out of the hands of all orchestrators."""
+    if damage.journal is not None:
+        put_saga(tx, damaged_journal(damage))
+        return
     there = SAGAS.c.saga_id == damage.saga_id
     tx.execute(sql.update(SAGAS).where(there).values(status=SagaStatus.SAGA_STATUS_STALLED, owner=None, due_us=None))
 
 
-def quarantined(row: sql.Row[Any]) -> Journal:
-    """What can be said of a damaged saga: that it is, and what to do. Nothing else in its row can be trusted."""
-    return damaged_journal(Damaged(row.saga_id, "the row of the saga"), row.started_us)
-
-
-def damaged_journal(damage: Damaged, started_us: int = 0) -> Journal:
-    """A damaged saga, as it is shown."""
-    return Journal(
-        damage.saga_id,
-        "",
-        Style.STYLE_UNSPECIFIED,
-        b"",
-        started_us if isinstance(started_us, int) else 0,
+def damaged_journal(damage: Damaged, started_us: object = 0) -> Journal:
+    """What can be said of a damaged saga: that it is, and what to do. Nothing in a damaged row can be trusted."""
+    if damage.journal is None:
+        return Journal(
+            damage.saga_id,
+            "",
+            Style.STYLE_UNSPECIFIED,
+            b"",
+            min(max(started_us, 0), FOREVER_US) if isinstance(started_us, int) else 0,
+            status=SagaStatus.SAGA_STATUS_STALLED,
+            stalled_reason=str(damage),
+            stalled_help="look at the disk; then start the saga again with its input under the same id: "
+            "what was done answers from the ledgers",
+        )
+    if damage.journal.ended:
+        return replace(damage.journal, stalled_reason=str(damage), stalled_help="look at the disk; the saga has ended")
+    return replace(
+        damage.journal,
         status=SagaStatus.SAGA_STATUS_STALLED,
+        owner=None,
+        due_us=None,
         stalled_reason=str(damage),
-        stalled_help="look at the disk; then start the saga again with its input under the same id: "
-        "what was done answers from the ledgers",
+        stalled_help=f"look at the disk; then run `ensemble saga retry {damage.saga_id}`: the ledgers have the answers",
     )
 
 
 def deliver(tx: Connection, saga_id: str, name: str, body: bytes, now_us: int) -> bool:
     """Puts mail into a saga's box, the first of its name; True where the saga waits in the tables, and is due now."""
     # The lock orders this against `leases.park`, which looks for mail: one of the two sees the other.
-    tx.execute(sql.select(SAGAS.c.saga_id).where(SAGAS.c.saga_id == saga_id).with_for_update())
+    there = sql.select(SAGAS.c.saga_id).where(SAGAS.c.saga_id == saga_id).with_for_update()
+    if tx.execute(there).one_or_none() is None:
+        serialize(tx, saga_id)  # it may be started, and parked, before this is committed
     tx.execute(_ADD_MAIL, {"saga_id": saga_id, "name": name, "body": body, "arrived_us": now_us})
     waiting = (SAGAS.c.saga_id == saga_id) & (SAGAS.c.due_us > now_us)
     return bool(tx.execute(sql.update(SAGAS).where(waiting).values(due_us=now_us)).rowcount)
@@ -161,36 +183,49 @@ def going(tx: Connection) -> int:
 
 def saga_row(journal: Journal) -> Row:
     """A saga as the table has it."""
+    if "\0" in journal.stalled_reason or "\0" in journal.stalled_help:
+        journal.stalled_reason, journal.stalled_help = _text(journal.stalled_reason), _text(journal.stalled_help)
     values: Row = _SAGA_VALUES(journal)
     return (*values, _checksum(values[:_SUMMED]))
 
 
 def step_row(saga_id: str, step: StepEntry) -> Row:
     """A step as the table has it."""
+    if "\0" in step.last_error:
+        step.last_error = _text(step.last_error)
     values: Row = (saga_id, *_STEP_VALUES(step))
     return (*values, _checksum(values))
 
 
-def read_saga(row: sql.Row[Any]) -> Journal:
-    """A row without its steps, as it is shown: a damaged one says so."""
+def _text(text: str) -> str:
+    """Text from outside, as every database takes it: PostgreSQL knows no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _shown(row: sql.Row[Any]) -> Journal:
     try:
         return _journal(row)
-    except Damaged:
-        return quarantined(row)
+    except Damaged as damage:
+        return damaged_journal(damage, row.started_us)
 
 
 def _journal(row: sql.Row[Any]) -> Journal:
-    values = tuple(row)
-    if values[-1] != _checksum(values[:_SUMMED]):
-        raise Damaged(row.saga_id, "the row of the saga")
-    return Journal(**dict(zip(_SAGA_COLUMNS, values[:-1], strict=True)))
+    values = dict(zip(_SAGA_COLUMNS, row, strict=False))
+    if values["cancelling"] in (0, 1):  # as SQLite has it
+        values["cancelling"] = bool(values["cancelling"])
+    if row.checksum != _checksum(tuple(values.values())[:_SUMMED]):
+        raise Damaged(row.saga_id, _THE_SAGA)
+    return Journal(**values)
 
 
-def _entry(row: sql.Row[Any]) -> StepEntry:
-    values = tuple(row)
-    if values[-1] != _checksum(values[:-1]):
-        raise Damaged(row.saga_id, f"the row of step {row.method}")
-    return StepEntry(**dict(zip(_STEP_COLUMNS, values[1:-1], strict=True)))
+def _with_steps(journal: Journal, rows: Iterable[sql.Row[Any]]) -> Journal:
+    for row in rows:
+        values = tuple(row)
+        if values[-1] != _checksum(values[:-1]):
+            raise Damaged(journal.saga_id, f"the row of step {row.method}", journal)
+        step = StepEntry(**dict(zip(_STEP_COLUMNS, values[1:-1], strict=True)))
+        journal.steps[step.key] = step
+    return journal
 
 
 def _checksum(values: Row) -> int:

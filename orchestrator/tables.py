@@ -6,10 +6,13 @@ import sqlalchemy as sql
 
 METADATA = sql.MetaData()
 
+# By their bytes, whatever the language of the database: orchestrator.listing merges what is in this order.
+_ID = sql.String(64).with_variant(sql.String(64, collation="C"), "postgresql")
+
 SAGAS = sql.Table(
     "sagas",
     METADATA,
-    sql.Column("saga_id", sql.String(64), primary_key=True),
+    sql.Column("saga_id", _ID, primary_key=True),
     sql.Column("process", sql.String(255), nullable=False),
     sql.Column("version", sql.Integer, nullable=False),
     sql.Column("parent", sql.String(64), nullable=False),
@@ -42,7 +45,7 @@ sql.Index("sagas_ended", SAGAS.c.ended_us, SAGAS.c.saga_id, sqlite_where=_ended,
 STEPS = sql.Table(
     "steps",
     METADATA,
-    sql.Column("saga_id", sql.String(64), primary_key=True),
+    sql.Column("saga_id", _ID, primary_key=True),
     sql.Column("method", sql.String(255), primary_key=True),
     sql.Column("step_key", sql.String(1024), primary_key=True),
     sql.Column("digest", sql.LargeBinary, nullable=False),
@@ -60,7 +63,7 @@ STEPS = sql.Table(
 MAIL = sql.Table(
     "mail",
     METADATA,
-    sql.Column("saga_id", sql.String(64), primary_key=True),
+    sql.Column("saga_id", _ID, primary_key=True),
     sql.Column("name", sql.String(255), primary_key=True),
     sql.Column("body", sql.LargeBinary, nullable=False),
     sql.Column("arrived_us", sql.BigInteger, nullable=False),

@@ -6,12 +6,14 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+ID = sql.String(64).with_variant(sql.String(64, collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Makes the tables, where they are not there."""
     op.create_table(
         "sagas",
-        sql.Column("saga_id", sql.String(64), primary_key=True),
+        sql.Column("saga_id", ID, primary_key=True),
         sql.Column("process", sql.String(255), nullable=False),
         sql.Column("style", sql.Integer, nullable=False),
         sql.Column("input", sql.LargeBinary, nullable=False),
@@ -28,7 +30,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "steps",
-        sql.Column("saga_id", sql.String(64), primary_key=True),
+        sql.Column("saga_id", ID, primary_key=True),
         sql.Column("method", sql.String(255), primary_key=True),
         sql.Column("step_key", sql.String(1024), primary_key=True),
         sql.Column("digest", sql.LargeBinary, nullable=False),

@@ -50,6 +50,9 @@ IDLE_LIMIT_S = STATEMENT_LIMIT_S - 1
 # A server that is gone without a word is noticed after about so long.
 SILENCE_LIMIT_S = 10
 
+# How long a migration's statement, or a replica's wait for another's migration, may take.
+MIGRATION_LIMIT_S = 600
+
 TRIES_MAX = 5
 _AGAIN = Backoff(first_s=0.01, max_s=0.1)
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
@@ -161,8 +164,9 @@ def _engine(url: str, schema_name: str, connections_max: int, options: str = "")
 
 def _make(engine: sql.Engine, schema_name: str, schemas: tuple[Schema, ...]) -> None:
     with engine.begin() as connection:
-        # Replicas that start at once do this one after the other; and a migration may take its time.
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {limit} = '{MIGRATION_LIMIT_S}s'")
+        # Replicas that start at once do this one after the other.
         lock = sql.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
         connection.execute(lock, {"name": f"schema {schema_name}"})
         connection.execute(CreateSchema(schema_name, if_not_exists=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -83,6 +84,19 @@ class RunningMesh:
     def log_of(self, name: str) -> str:
         """The log of a part so far."""
         return (self.data / "logs" / f"{name}.log").read_text()
+
+    def logs(self) -> dict[str, str]:
+        """The logs of all parts so far, by name."""
+        return {part.name: self.log_of(part.name) for part in self.file.parts}
+
+
+def check_logs(logs: Mapping[str, str]) -> None:
+    """Fails where a part logged what nobody handled."""
+    for name, log in logs.items():
+        assert "too_many_pings" not in log, f"{name}: client and server disagree about keepalive"
+        lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        unhandled = [line for line in lines if line["levelname"] in ("ERROR", "CRITICAL") and "exc_info" in line]
+        assert unhandled == [], f"{name} logged what nobody handled"
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError
 
+from mesh.settings import DEAD_LETTERS_KEPT_S, EVENTS_KEPT_S
+
 EVENTS = "EVENTS"
 DEAD_LETTERS = "DEAD_LETTERS"
 
-_DAY_S = 24 * 3600
 _NAME_IN_USE = 10058
 
 STREAMS = (
@@ -26,7 +27,7 @@ STREAMS = (
         subjects=["events.>"],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
-        max_age=7 * _DAY_S,
+        max_age=EVENTS_KEPT_S,
         duplicate_window=120,
     ),
     StreamConfig(
@@ -34,7 +35,7 @@ STREAMS = (
         subjects=["dead.>"],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
-        max_age=30 * _DAY_S,
+        max_age=DEAD_LETTERS_KEPT_S,
         duplicate_window=120,
     ),
 )

@@ -16,6 +16,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 # request and a response: half of it each.
 MESSAGE_BYTES_MAX = 512 * 1024
 
+DAY_S = 24 * 3600
+# How long the stream keeps events. What a ledger knows of a saga has to outlive them: a consumer that is made anew gets
+# them all again, and only the ledger says that their steps are done.
+EVENTS_KEPT_S = 7 * DAY_S
+# How long dead letters are kept; a person may put one back until then.
+DEAD_LETTERS_KEPT_S = 30 * DAY_S
+
 # Who logs in where, in a URL that is shown.
 _PASSWORD = re.compile(r"://\S*@")
 
@@ -58,6 +65,20 @@ class Settings(BaseSettings):
     heals_max: int = Field(5, ge=0, description="how often a stalled case is started again before it is only reported")
     sagas_max: int = Field(1024, gt=0, description="sagas that one orchestrator runs at once; more wait")
     sagas_queued_max: int = Field(4096, ge=0, description="sagas that wait behind those that run; more are refused")
+    # By itself, like the streams, since what grows for ever fills a disk; and no earlier than the last of them, since a
+    # dead letter that is put back triggers its step again. The services' own tables (orders, payments) are not touched.
+    prune_after_s: float = Field(
+        DEAD_LETTERS_KEPT_S,
+        ge=0,
+        description="what is known of a saga is forgotten so long after its end; at least 7 days (604800), or 0: never",
+    )
+
+    @field_validator("prune_after_s")
+    @classmethod
+    def _outlives_events(cls, seconds: float) -> float:
+        if 0 < seconds < EVENTS_KEPT_S:
+            raise ValueError(f"the stream keeps events for 7 days, so it takes {EVENTS_KEPT_S} seconds or more, or 0")
+        return seconds
 
     @field_validator("database_url")
     @classmethod

@@ -11,6 +11,7 @@ retry_budget  bounds what retries add to a participant's load
 no_go         the way back, as the contract says
 engine        runs sagas, and runs them on after a restart
 store         the journal's tables; written behind, but for a saga's start
+pruning       forgets sagas that ended long ago, with what the ledgers know of them
 tracker       writes what choreographed sagas do into the same tables
 api           ensemble.orchestrator.v1
 testing       the test kit for workflows

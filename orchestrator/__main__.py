@@ -28,8 +28,10 @@ from orchestrator import tracker
 from orchestrator.api import OrchestratorService
 from orchestrator.engine import Engine
 from orchestrator.engine_port import Asks
+from orchestrator.ledgers import RemoteLedgers
 from orchestrator.migrations import JOURNAL
 from orchestrator.participants import Participants
+from orchestrator.pruning import Pruning
 from orchestrator.tracker import Tracker
 from orchestrator.watching import Watching
 from orchestrator.workflow import registered
@@ -64,9 +66,10 @@ async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None) ->
         alone=not settings.database_url,
     )
     watching = Watching(engine, database, changes)
+    pruning = Pruning(contract, RemoteLedgers(addresses, settings.call_timeout_s), database)
     service = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"]
     server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
-    server.add(service, bind(OrchestratorService(engine, database, watching, bus), service))
+    server.add(service, bind(OrchestratorService(engine, database, watching, bus, pruning), service))
     following = Tracker(contract, database, changes, engine.mail_came)
     consumer = Consumer(bus, TRACKER, tracker.SUBJECTS, following.handle, settings)
     letters = DeadLetterReader(bus, TRACKER, following.read_dead_letter, settings)
@@ -81,6 +84,8 @@ async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None) ->
     life.spawn("broker", bus.run())
     life.spawn("tracker", consumer.run())
     life.spawn("dead letters", letters.run())
+    if settings.prune_after_s:
+        life.spawn("pruning", pruning.prune_for_ever(settings.prune_after_s))
     await server.start()
     log.info("%s serves on %s", NAME, server.address)
     try:

@@ -20,10 +20,13 @@ from mesh.paging import Cursor, page_size, parse_token
 from orchestrator import listing
 from orchestrator.engine import Engine
 from orchestrator.journal import Journal, SagaStatus
+from orchestrator.pruning import Pruning
 from orchestrator.watching import Watching
 
 # How long CancelSaga waits for the pivot's decision, where its caller does.
 VERDICT_S = 5.0
+# After how long PruneSagas begins no further batch.
+PRUNE_S = 30.0
 
 HAND_OVER = "ensemble.orchestrator.v1.OrchestratorService.HandOver"
 
@@ -31,11 +34,12 @@ HAND_OVER = "ensemble.orchestrator.v1.OrchestratorService.HandOver"
 class OrchestratorService(OrchestratorServiceServicer):
     """See ensemble/orchestrator/v1/orchestrator.proto."""
 
-    def __init__(self, engine: Engine, database: Database, watching: Watching, bus: EventBus) -> None:
+    def __init__(self, engine: Engine, database: Database, watching: Watching, bus: EventBus, pruning: Pruning) -> None:
         self._engine = engine
         self._database = database
         self._watching = watching
         self._bus = bus
+        self._pruning = pruning
 
     async def StartSaga(self, request: api.StartSagaRequest, context: Any) -> api.StartSagaResponse:
         """Starts, durably."""
@@ -121,8 +125,12 @@ class OrchestratorService(OrchestratorServiceServicer):
         return api.AdoptResponse(saga=(await self._engine.adopt(request.saga_id)).to_proto())
 
     async def PruneSagas(self, request: api.PruneSagasRequest, context: Any) -> api.PruneSagasResponse:
-        """Forgets what ended long ago."""
-        raise NotImplementedError
+        """Forgets what ended long ago, as much as there is time for. Who wants all of it asks until nothing is left."""
+        left_s = context.time_remaining()
+        # Half of the time is for the batch that is then under way.
+        within_s = PRUNE_S if left_s is None else min(PRUNE_S, left_s / 2)
+        pruned = await self._pruning.prune(request.older_than.seconds, within_s)
+        return api.PruneSagasResponse(sagas=pruned.sagas, ledger_rows=pruned.ledger_rows)
 
     async def _end_of(self, journal: Journal) -> Journal:
         """The saga at its end, or once it stalls. Wakes once where it runs here, and at every change elsewhere."""

@@ -5,6 +5,7 @@
     ledger       why a repeated call is safe: one row for each step
     joins        methods that wait for several events
     outbox       publication after the commit, and again after a crash
+    pruning      forgets what nobody can ask for any more
     endpoint     calls in (gRPC)
     reactor      events in (NATS)
     participant  the parts put together

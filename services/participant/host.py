@@ -21,8 +21,9 @@ from mesh.channel import connect
 from mesh.contract import service_name
 from mesh.database import Database, open_database
 from mesh.lifecycle import Lifecycle
-from mesh.server import Server
+from mesh.server import Server, bind
 from mesh.settings import Settings
+from services.participant import pruning
 from services.participant.participant import METADATA, Participant, service_of
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ async def host(servicer: object, settings: Settings, life: Lifecycle) -> None:
         servicer.join(Surroundings(settings, database, bus, addresses, life))
     server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
     server.add(participant.service, participant.endpoint.bindings())
+    server.add(pruning.SERVICE, bind(pruning.LedgerService(database), pruning.SERVICE))
     await server.start()
     life.spawn("database", database.watch())
     life.spawn("broker", bus.run())

@@ -15,7 +15,7 @@ DONE and REFUSED never change again; a compensated step keeps its answer, becaus
 outcomes are recorded: invalid messages, mismatches and technical errors leave no row.
 
 Rows may be pruned only when nothing can ask for them any more: the saga has ended, longer ago than the stream
-keeps events.
+keeps events (services.participant.pruning, orchestrator.pruning).
 """
 
 from __future__ import annotations

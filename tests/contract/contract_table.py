@@ -164,7 +164,7 @@ ENUMS: dict[str, set[str]] = {
 }
 
 ORCHESTRATOR_METHODS = (
-    "StartSaga RunSaga GetSaga ListSagas WatchSaga CancelSaga RetrySaga HandOver Adopt".split()  # noqa: SIM905
+    "StartSaga RunSaga GetSaga ListSagas WatchSaga CancelSaga RetrySaga HandOver Adopt PruneSagas".split()  # noqa: SIM905
 )
 STREAMING = {"WatchOrder", "WatchSaga"}
 

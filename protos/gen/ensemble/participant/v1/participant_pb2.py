@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ensemble/participant/v1/participant.proto\x12\x17\x65nsemble.participant.v1\x1a\x1b\x62uf/validate/validate.proto\"N\n\x12PruneLedgerRequest\x12\x38\n\x08saga_ids\x18\x01 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"#\n\x13PruneLedgerResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x32y\n\rLedgerService\x12h\n\x0bPruneLedger\x12+.ensemble.participant.v1.PruneLedgerRequest\x1a,.ensemble.participant.v1.PruneLedgerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ensemble/participant/v1/participant.proto\x12\x17\x65nsemble.participant.v1\x1a\x1b\x62uf/validate/validate.proto\"_\n\x12PruneLedgerRequest\x12\x38\n\x08saga_ids\x18\x01 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\":\n\x13PruneLedgerResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x15\n\rkept_saga_ids\x18\x02 \x03(\t2y\n\rLedgerService\x12h\n\x0bPruneLedger\x12+.ensemble.participant.v1.PruneLedgerRequest\x1a,.ensemble.participant.v1.PruneLedgerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRUNELEDGERREQUEST'].fields_by_name['saga_ids']._loaded_options = None
   _globals['_PRUNELEDGERREQUEST'].fields_by_name['saga_ids']._serialized_options = b'\272H#\222\001 \010\001\020\350\007\"\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_PRUNELEDGERREQUEST']._serialized_start=99
-  _globals['_PRUNELEDGERREQUEST']._serialized_end=177
-  _globals['_PRUNELEDGERRESPONSE']._serialized_start=179
-  _globals['_PRUNELEDGERRESPONSE']._serialized_end=214
-  _globals['_LEDGERSERVICE']._serialized_start=216
-  _globals['_LEDGERSERVICE']._serialized_end=337
+  _globals['_PRUNELEDGERREQUEST']._serialized_end=194
+  _globals['_PRUNELEDGERRESPONSE']._serialized_start=196
+  _globals['_PRUNELEDGERRESPONSE']._serialized_end=254
+  _globals['_LEDGERSERVICE']._serialized_start=256
+  _globals['_LEDGERSERVICE']._serialized_end=377
 # @@protoc_insertion_point(module_scope)

@@ -25,6 +25,11 @@ class PruneLedgerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SAGA_IDS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only look which sagas would be kept; forget nothing. What waits with one participant triggers steps of others, whose
+    ledgers must then not be pruned either: so all are asked before the first forgets anything.
+    """
     @_builtins.property
     def saga_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ids of the sagas."""
@@ -33,10 +38,11 @@ class PruneLedgerRequest(_message.Message):
         self,
         *,
         saga_ids: _abc.Iterable[_builtins.str] | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["saga_ids", b"saga_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "saga_ids", b"saga_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -49,16 +55,22 @@ class PruneLedgerResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROWS_FIELD_NUMBER: _builtins.int
+    KEPT_SAGA_IDS_FIELD_NUMBER: _builtins.int
     rows: _builtins.int
     """How many rows were forgotten."""
+    @_builtins.property
+    def kept_saga_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The sagas that are kept."""
+
     def __init__(
         self,
         *,
         rows: _builtins.int = ...,
+        kept_saga_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_saga_ids", b"kept_saga_ids", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

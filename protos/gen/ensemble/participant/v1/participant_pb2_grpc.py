@@ -48,7 +48,8 @@ class LedgerServiceServicer:
 
     def PruneLedger(self, request, context):
         """Forgets all that the ledger knows of these sagas. Only for sagas that have ended, longer ago than the stream keeps
-        events: a step that comes after that runs again. Events that still wait for publication keep their rows.
+        events: a step that comes after that runs again. A saga of which an event still waits for publication is kept whole,
+        and is named in the answer. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,8 @@ class LedgerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LedgerServiceAsyncStub: ...
     PruneLedger: _grpc.UnaryUnaryMultiCallable[_participant_pb2.PruneLedgerRequest, _participant_pb2.PruneLedgerResponse]
     """Forgets all that the ledger knows of these sagas. Only for sagas that have ended, longer ago than the stream keeps
-    events: a step that comes after that runs again. Events that still wait for publication keep their rows.
+    events: a step that comes after that runs again. A saga of which an event still waits for publication is kept whole,
+    and is named in the answer. Idempotent.
     """
 
 @_typing.type_check_only
@@ -45,7 +46,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PruneLedger: _aio.UnaryUnaryMultiCallable[_participant_pb2.PruneLedgerRequest, _participant_pb2.PruneLedgerResponse]  # type: ignore[assignment]
     """Forgets all that the ledger knows of these sagas. Only for sagas that have ended, longer ago than the stream keeps
-    events: a step that comes after that runs again. Events that still wait for publication keep their rows.
+    events: a step that comes after that runs again. A saga of which an event still waits for publication is kept whole,
+    and is named in the answer. Idempotent.
     """
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -58,7 +60,8 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_participant_pb2.PruneLedgerResponse, _abc.Awaitable[_participant_pb2.PruneLedgerResponse]]:
         """Forgets all that the ledger knows of these sagas. Only for sagas that have ended, longer ago than the stream keeps
-        events: a step that comes after that runs again. Events that still wait for publication keep their rows.
+        events: a step that comes after that runs again. A saga of which an event still waits for publication is kept whole,
+        and is named in the answer. Idempotent.
         """
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -115,9 +115,7 @@ class Pruning:
             if found:
                 # On from there, not from the beginning: some of these may have been kept.
                 after = (found[-1].ended_us, found[-1].saga_id)
-                pruned = await self._forget(
-                    [row.saga_id for row in found if store.read_saga(row).ended], ended_before_us
-                )
+                pruned = await self._forget(await self._ended([row.saga_id for row in found]), ended_before_us)
                 went += pruned.sagas
                 yield pruned
             elif went:
@@ -127,6 +125,11 @@ class Pruning:
 
     async def _oldest(self, ended_before_us: int, after: Place) -> list[sql.Row[Any]]:
         return await self._database.run(lambda tx: list(tx.execute(_oldest(ended_before_us, after))))
+
+    async def _ended(self, saga_ids: list[str]) -> list[str]:
+        """Those of them that have ended, and are not damaged."""
+        journals = await self._database.run(lambda tx: store.read_many(tx, saga_ids))
+        return [journal.saga_id for journal in journals if journal.ended]
 
     async def _forget(self, saga_ids: list[str], ended_before_us: int) -> Pruned:
         asked = await self._ask_all(saga_ids, dry_run=True)

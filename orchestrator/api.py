@@ -19,7 +19,7 @@ from mesh.errors import OutOfOrder, Unavailable
 from mesh.paging import Cursor, page_size, parse_token
 from orchestrator import listing
 from orchestrator.engine import Engine
-from orchestrator.journal import Journal, SagaStatus
+from orchestrator.journal import STALLED, Journal
 from orchestrator.pruning import Pruning
 from orchestrator.watching import Watching
 
@@ -49,7 +49,7 @@ class OrchestratorService(OrchestratorServiceServicer):
     async def RunSaga(self, request: api.RunSagaRequest, context: Any) -> api.RunSagaResponse:
         """Starts, and waits for the end."""
         journal = await self._end_of(await self._engine.start(request.process, request.input))
-        if journal.status == SagaStatus.SAGA_STATUS_STALLED:
+        if journal.status == STALLED:
             raise _Stalled(f"saga {journal.saga_id} is stalled: {journal.stalled_reason}; {journal.stalled_help}")
         saga = journal.to_proto()
         response = api.RunSagaResponse(saga=saga)
@@ -99,7 +99,7 @@ class OrchestratorService(OrchestratorServiceServicer):
                 async with asyncio.timeout(VERDICT_S if left_s is None else min(VERDICT_S, left_s * 0.8)):
                     async for journal in self._watching.states(request.saga_id):
                         verdict = self._engine.verdict(journal)
-                        if verdict or journal.status == SagaStatus.SAGA_STATUS_STALLED:
+                        if verdict or journal.status == STALLED:
                             break
         return api.CancelSagaResponse(saga=journal.to_proto(), verdict=verdict)
 
@@ -138,7 +138,7 @@ class OrchestratorService(OrchestratorServiceServicer):
         if over is not None and (ended := await asyncio.shield(over)) is not None:
             return ended
         async for state in self._watching.states(journal.saga_id):
-            if state.ended or state.status == SagaStatus.SAGA_STATUS_STALLED:
+            if state.ended or state.status == STALLED:
                 return state
         raise AssertionError("states end with the saga")
 

@@ -36,8 +36,22 @@ from mesh.projection import project
 from orchestrator import leases, store
 from orchestrator.admission import Admission
 from orchestrator.engine_port import Asks
-from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, Style, pack
+from orchestrator.journal import (
+    CHOREOGRAPHED,
+    COMPENSATED,
+    COMPENSATING,
+    COMPLETED,
+    GOING,
+    ORCHESTRATED,
+    RUNNING,
+    STALLED,
+    Journal,
+    SagaStatus,
+    StepEntry,
+    pack,
+)
 from orchestrator.run import Run
+from orchestrator.starts import Starts
 from orchestrator.store import Damaged
 from orchestrator.workflow import Workflows
 from orchestrator.write_behind import AGAIN, WriteBehind
@@ -83,6 +97,7 @@ class Engine:
         self._look_every_s = look_every_s
         self._admission = Admission(sagas_max, queue_max)
         self._behind = WriteBehind(database, self.owner, self._lost, self.mail_came)
+        self._starts = Starts(database, lambda: len(self._runs))
         self._runs: dict[str, tuple[Run, asyncio.Task[None]]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._acting: set[asyncio.Task[Any]] = set()
@@ -176,7 +191,7 @@ class Engine:
     async def cancel(self, saga_id: str) -> Journal:
         """Asks for the no-go side, durably. For a choreographed saga the aborting method is called at once."""
         journal = await self.get(saga_id)
-        if not journal.ended and journal.style == Style.STYLE_CHOREOGRAPHED:
+        if not journal.ended and journal.style == CHOREOGRAPHED:
             return await self._cancel_choreographed(journal)
         return await self._exclusively(saga_id, self._cancel(saga_id))
 
@@ -201,9 +216,9 @@ class Engine:
 
     def verdict(self, journal: Journal) -> CancelVerdict.ValueType:
         """What became of a cancellation that was asked for, as far as that is known."""
-        if journal.status == SagaStatus.SAGA_STATUS_COMPENSATED or self._is_turned_back(journal):
+        if journal.status == COMPENSATED or self._is_turned_back(journal):
             return CancelVerdict.CANCEL_VERDICT_CANCELLED
-        if journal.status == SagaStatus.SAGA_STATUS_COMPLETED or self._is_forward_only(journal):
+        if journal.status == COMPLETED or self._is_forward_only(journal):
             return CancelVerdict.CANCEL_VERDICT_TOO_LATE
         return CancelVerdict.CANCEL_VERDICT_UNSPECIFIED
 
@@ -250,17 +265,17 @@ class Engine:
 
     async def _start_new(self, saga_id: str, process: str, event: Message, parent: str) -> Journal:
         version = self._workflows.newest(process).version
-        journal = Journal(saga_id, process, Style.STYLE_ORCHESTRATED, pack(event), self.clock.now_us(), version, parent)
+        journal = Journal(saga_id, process, ORCHESTRATED, pack(event), self.clock.now_us(), version, parent)
         journal.updated_us = journal.started_us
         if parent:  # its parent runs already; to refuse the child would only make it ask again
             journal.due_us = journal.started_us
-            known = await self._add(journal)
+            known = await self._starts.add(journal)
             self._something_is_due.set()
             return self._same(known, event) if known else journal
         self._admission.reserve(len(self._runs))
         try:
             journal.owner = self.owner
-            known = await self._add(journal)
+            known = await self._starts.add(journal)
         finally:
             self._admission.release()
         if known is None:
@@ -270,25 +285,6 @@ class Engine:
         if known.owner == self.owner and saga_id not in self._runs and self._admission.find(saga_id) is None:
             self._run_in_turn(known, event)
         return known
-
-    async def _add(self, journal: Journal) -> Journal | None:
-        """Writes a new saga; returns the one that is there under its id, but for one that was never started."""
-
-        def work(tx: Connection) -> Journal | None:
-            if store.add_saga(tx, journal):
-                return None
-            try:
-                known = store.load(tx, journal.saga_id, lock=True)
-            except Damaged as damage:
-                log.warning("%s; started again, the ledgers know what was done", damage)
-                store.delete_steps(tx, [journal.saga_id])
-                known = None
-            if known is None or not known.input:  # only strange events of it were seen
-                store.put_saga(tx, journal)
-                return None
-            return known
-
-        return await self._database.run(work)
 
     def _same(self, known: Journal, event: Message) -> Journal:
         if identity.digest(self.starting_event(known)) != identity.digest(event):
@@ -303,8 +299,8 @@ class Engine:
                 return
             journal.cancelling = True
             journal.refusal = journal.refusal or error_details_pb2.ErrorInfo(reason="CANCELLED").SerializeToString()
-            if journal.status == SagaStatus.SAGA_STATUS_STALLED:
-                _set_going(journal, SagaStatus.SAGA_STATUS_COMPENSATING)
+            if journal.status == STALLED:
+                _set_going(journal, COMPENSATING)
 
         journal = await self._change(saga_id, change)
         if saga_id in self._runs:
@@ -317,17 +313,17 @@ class Engine:
         request = project(aborting.request_class, self.starting_event(journal))
         answer = await self.participants.ask(aborting, request.SerializeToString(), None, lambda _: None)
         if answer.refusal is None and not journal.ended:
-            journal.status = SagaStatus.SAGA_STATUS_COMPENSATING  # as the tracker will write
+            journal.status = COMPENSATING  # as the tracker will write
         return journal
 
     async def _retry(self, saga_id: str) -> Journal:
         def change(journal: Journal) -> None:
-            if journal.status != SagaStatus.SAGA_STATUS_STALLED:
+            if journal.status != STALLED:
                 raise OutOfOrder(f"saga {saga_id} is not stalled but {SagaStatus.Name(journal.status)}")
-            if journal.style == Style.STYLE_CHOREOGRAPHED:
+            if journal.style == CHOREOGRAPHED:
                 self._make_orchestrated(journal)
             # A saga on its way back goes on from its start: the refusal is in the journal and leads it there again.
-            turning = SagaStatus.SAGA_STATUS_COMPENSATING if journal.cancelling else SagaStatus.SAGA_STATUS_RUNNING
+            turning = COMPENSATING if journal.cancelling else RUNNING
             _set_going(journal, turning)
 
         await self._mend(saga_id)
@@ -335,7 +331,7 @@ class Engine:
 
     async def _adopt(self, saga_id: str) -> Journal:
         def change(journal: Journal) -> None:
-            if not journal.ended and journal.style == Style.STYLE_CHOREOGRAPHED:
+            if not journal.ended and journal.style == CHOREOGRAPHED:
                 self._make_orchestrated(journal)
 
         return await self._change(saga_id, change)
@@ -344,18 +340,18 @@ class Engine:
         self.starting_event(journal)
         # What the tracker saw are no answers: the ledgers have those.
         journal.steps.clear()
-        journal.style = Style.STYLE_ORCHESTRATED
+        journal.style = ORCHESTRATED
         journal.version = self._workflows.newest(journal.process).version
-        _set_going(journal, SagaStatus.SAGA_STATUS_RUNNING)
+        _set_going(journal, RUNNING)
 
     async def _let_go(self, saga_id: str) -> Journal:
         def change(journal: Journal) -> None:
-            if journal.ended or journal.style == Style.STYLE_CHOREOGRAPHED:
+            if journal.ended or journal.style == CHOREOGRAPHED:
                 return
             if journal.cancelling and not self._is_turned_back(journal):
                 raise OutOfOrder(f"saga {saga_id} is being cancelled; hand it over once that is decided")
-            journal.style = Style.STYLE_CHOREOGRAPHED
-            _set_going(journal, journal.status if journal.status in GOING else SagaStatus.SAGA_STATUS_RUNNING)
+            journal.style = CHOREOGRAPHED
+            _set_going(journal, journal.status if journal.status in GOING else RUNNING)
 
         if saga_id in self._runs:
             change(replace(self._runs[saga_id][0].journal))  # where it is refused, the run goes on
@@ -456,7 +452,7 @@ class Engine:
         assert park is not None
         lock = self._locks.setdefault(journal.saga_id, asyncio.Lock())
         async with lock:
-            if journal.cancelling and journal.status == SagaStatus.SAGA_STATUS_RUNNING:
+            if journal.cancelling and journal.status == RUNNING:
                 return False
             now_us = self.clock.now_us()
             await self._surely(
@@ -569,17 +565,17 @@ class Engine:
 
     def _is_turned_back(self, journal: Journal) -> bool:
         """Whether the pivot has decided for no-go; without a pivot, whether the way back has begun."""
-        if journal.status != SagaStatus.SAGA_STATUS_COMPENSATING:
+        if journal.status != COMPENSATING:
             return False
         process = self.contract.processes.get(journal.process)
-        if process is None or process.aborting is None or journal.style == Style.STYLE_CHOREOGRAPHED:
+        if process is None or process.aborting is None or journal.style == CHOREOGRAPHED:
             return True
         step = journal.steps.get((process.aborting.full_name, ""))
         return step is not None and step.done
 
     def _is_forward_only(self, journal: Journal) -> bool:
         """Whether a cancellation was asked for, and forgotten since: the pivot had decided for go."""
-        return journal.status == SagaStatus.SAGA_STATUS_RUNNING and not journal.cancelling
+        return journal.status == RUNNING and not journal.cancelling
 
     def _unpack(self, process: str, packed: any_pb2.Any) -> Message:
         expected = self._workflows.newest(process).input_class

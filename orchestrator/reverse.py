@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from mesh.contract import Contract, Method
 from mesh.projection import missing_fields, project
-from orchestrator.journal import OWN, Journal, StepEntry, StepStatus
+from orchestrator.journal import OWN, STEP_REFUSED, Journal, StepEntry
 from orchestrator.saga import Saga, Stall, StepRefused
 
 
@@ -35,7 +35,7 @@ async def compensate_started(saga: Saga, contract: Contract, journal: Journal, s
 
 def _started(journal: Journal) -> list[StepEntry]:
     """A refused step had no effect; what was not written down was not called."""
-    refused = StepStatus.STEP_STATUS_REFUSED
+    refused = STEP_REFUSED
     entries = journal.steps.values()
     return [one for one in entries if one.request and one.status != refused and not one.method.startswith(OWN)]
 

@@ -31,7 +31,7 @@ from mesh import telemetry
 from mesh.contract import Process
 from orchestrator import no_go
 from orchestrator.engine_port import EnginePort
-from orchestrator.journal import Journal, SagaStatus, pack
+from orchestrator.journal import COMPENSATED, COMPENSATING, COMPLETED, RUNNING, STALLED, Journal, SagaStatus, pack
 from orchestrator.no_go import PivotLost
 from orchestrator.reverse import compensate_started
 from orchestrator.saga import Park, Saga, Stall, StepRefused
@@ -76,7 +76,7 @@ class Run:
 
     def cancel(self) -> None:
         """Tells a run that its journal says `cancelling` now."""
-        if self.journal.status == SagaStatus.SAGA_STATUS_RUNNING and not self._forward_only:
+        if self.journal.status == RUNNING and not self._forward_only:
             self._leave(_Cancelled())
 
     async def to_the_end(self) -> None:
@@ -99,7 +99,7 @@ class Run:
 
     async def _forward_or_back(self) -> None:
         while True:
-            if self.journal.status == SagaStatus.SAGA_STATUS_RUNNING and not self.journal.cancelling:
+            if self.journal.status == RUNNING and not self.journal.cancelling:
                 try:
                     await self._forward()
                     return
@@ -130,13 +130,13 @@ class Run:
             raise _refusal_in(group) from group
         if result is not None:
             self.journal.result = pack(result)
-        self._set(SagaStatus.SAGA_STATUS_COMPLETED)
+        self._set(COMPLETED)
 
     async def _back(self) -> None:
-        self._set(SagaStatus.SAGA_STATUS_COMPENSATING)
+        self._set(COMPENSATING)
         saga = Saga(self.journal, self._engine, self._leave_for)
         await self._supervise(saga, self._walk_back(saga), None)
-        self._set(SagaStatus.SAGA_STATUS_COMPENSATED)
+        self._set(COMPENSATED)
 
     async def _walk(self, saga: Saga) -> Message | None:
         return await self._workflow.run(saga, self._input())
@@ -154,7 +154,7 @@ class Run:
         self.journal.cancelling, self.journal.refusal = False, b""
         self.journal.forget_refusals()
         self._engine.forget_steps(self.journal)
-        self._set(SagaStatus.SAGA_STATUS_RUNNING)
+        self._set(RUNNING)
 
     async def _supervise(self, saga: Saga, way: Coroutine[Any, Any, Any], seconds: float | None) -> Any:
         """Goes one way until it ends, stalls, parks, is cancelled from outside, or has taken all its seconds."""
@@ -198,7 +198,7 @@ class Run:
     def _before_the_deadline(self, park: Park) -> Park:
         """A parked saga is looked at when its deadline comes, too."""
         left_s = self._seconds_left()
-        if left_s is None or self.journal.status != SagaStatus.SAGA_STATUS_RUNNING:
+        if left_s is None or self.journal.status != RUNNING:
             return park
         return Park(min(park.until_us, self._engine.clock.now_us() + int(left_s * 1e6)), park.names)
 
@@ -215,7 +215,7 @@ class Run:
         journal.stalled_reason = reason
         journal.stalled_help = f"{what_to_do} run `ensemble saga retry {journal.saga_id}`"
         log.error("stalled: %s; %s", journal.stalled_reason, journal.stalled_help)
-        self._set(SagaStatus.SAGA_STATUS_STALLED)
+        self._set(STALLED)
 
     def _set(self, status: SagaStatus.ValueType) -> None:
         journal = self.journal

@@ -23,7 +23,17 @@ from google.rpc import error_details_pb2, status_pb2
 from mesh import errors, identity, registry
 from mesh.contract import Method
 from orchestrator.engine_port import EnginePort
-from orchestrator.journal import Journal, SagaStatus, StepEntry, StepKey, StepStatus
+from orchestrator.journal import (
+    COMPENSATED,
+    STEP_DONE,
+    STEP_FAILED,
+    STEP_REFUSED,
+    STEP_RUNNING,
+    Journal,
+    StepEntry,
+    StepKey,
+    StepStatus,
+)
 from orchestrator.mismatch import fields_to_mark
 from orchestrator.participants import Indefinite
 from orchestrator.waits import CHILD, NOW, Duration, Event, Waits
@@ -108,13 +118,13 @@ class Saga(grpc.aio.Channel):
         self._check_open()
         child_id = identity.saga_id(event)
         entry = self._waits.entry(CHILD, f"{process}/{child_id}")
-        if entry.status == StepStatus.STEP_STATUS_RUNNING:
+        if entry.status == STEP_RUNNING:
             try:
                 await self._engine.start_child(process, event, self.saga_id)
             except errors.MeshError as error:
                 await self._stall(Stall(f"the child {process}/{child_id} cannot be started: {error}", "mend it, then"))
         end = await self._waits.child_end(entry, child_id)
-        if end.saga.status == SagaStatus.SAGA_STATUS_COMPENSATED:
+        if end.saga.status == COMPENSATED:
             status = status_pb2.Status(code=grpc.StatusCode.FAILED_PRECONDITION.value[0], message="compensated")
             status.details.add().Pack(end.refusal)
             raise StepRefused(f"{CHILD} {process}/{child_id}", status)
@@ -136,7 +146,7 @@ class Saga(grpc.aio.Channel):
         known = len(self._journal.steps)
         entry = self._waits.entry(NOW, key or self._waits.nth("now"))
         if len(self._journal.steps) > known:
-            entry.status, entry.ended_us = StepStatus.STEP_STATUS_DONE, entry.started_us
+            entry.status, entry.ended_us = STEP_DONE, entry.started_us
             self._told += 1  # it may go into a request, and must then be the same after a crash
         return datetime.fromtimestamp(entry.started_us / 1e6, UTC)
 
@@ -158,7 +168,7 @@ class Saga(grpc.aio.Channel):
     def ask_again(self, method: Method, request: Message) -> None:
         """Forgets the answer of a step, so that the next run asks for it."""
         entry = self._journal.steps[method.full_name, identity.step_key(request)]
-        entry.status = StepStatus.STEP_STATUS_FAILED
+        entry.status = STEP_FAILED
         self._engine.note(self._journal, entry)
 
     async def abandon(self) -> None:
@@ -184,7 +194,7 @@ class Saga(grpc.aio.Channel):
             entry = StepEntry(*key, self._engine.clock.now_us(), digest)
             self._journal.steps[key] = entry
         self._check_same(method, request, digest)
-        if entry.done or entry.status == StepStatus.STEP_STATUS_REFUSED:
+        if entry.done or entry.status == STEP_REFUSED:
             return entry
         self._requests[key] = request
         return await self._call(method, request, entry, timeout_s)
@@ -210,7 +220,7 @@ class Saga(grpc.aio.Channel):
             return await self._ask(method, request.SerializeToString(), entry, timeout_s)
         except asyncio.CancelledError:
             entry.last_error = "abandoned, in doubt"
-            self._answered(entry, StepStatus.STEP_STATUS_FAILED, b"")
+            self._answered(entry, STEP_FAILED, b"")
             raise
         finally:
             del self._calling[entry.key]
@@ -225,7 +235,7 @@ class Saga(grpc.aio.Channel):
             entry.last_error = error
             self._engine.note(self._journal, entry)
 
-        entry.status = StepStatus.STEP_STATUS_RUNNING
+        entry.status = STEP_RUNNING
         if self._intends:
             entry.request = request
         self._engine.note(self._journal, entry)
@@ -236,14 +246,14 @@ class Saga(grpc.aio.Channel):
         try:
             answer = await self._engine.participants.ask(method, request, timeout_s, failed)
         except Indefinite as error:
-            self._answered(entry, StepStatus.STEP_STATUS_FAILED, error.answer.SerializeToString())
+            self._answered(entry, STEP_FAILED, error.answer.SerializeToString())
             raise Stall(f"{method.full_name} answered {error}", "mend the cause, then") from error
         entry.attempts += 1
         if answer.refusal is not None:
             entry.last_error = _reason(answer.refusal)
-            self._answered(entry, StepStatus.STEP_STATUS_REFUSED, answer.refusal.SerializeToString())
+            self._answered(entry, STEP_REFUSED, answer.refusal.SerializeToString())
         else:
-            self._answered(entry, StepStatus.STEP_STATUS_DONE, answer.response)
+            self._answered(entry, STEP_DONE, answer.response)
         return entry
 
     def _answered(self, entry: StepEntry, status: StepStatus.ValueType, outcome: bytes) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from mesh.database import serialize
 from mesh.sql import Prepared, insert
-from orchestrator.journal import FOREVER_US, GOING, Journal, SagaStatus, StepEntry, Style
+from orchestrator.journal import FOREVER_US, GOING, STALLED, Journal, StepEntry, Style
 from orchestrator.tables import MAIL, METADATA, SAGAS, STEPS
 
 __all__ = ["METADATA", "Damaged"]  # and what stands below
@@ -128,7 +128,7 @@ def quarantine(tx: Connection, damage: Damaged) -> None:
         put_saga(tx, damaged_journal(damage))
         return
     there = SAGAS.c.saga_id == damage.saga_id
-    tx.execute(sql.update(SAGAS).where(there).values(status=SagaStatus.SAGA_STATUS_STALLED, owner=None, due_us=None))
+    tx.execute(sql.update(SAGAS).where(there).values(status=STALLED, owner=None, due_us=None))
 
 
 def damaged_journal(damage: Damaged, started_us: object = 0) -> Journal:
@@ -140,7 +140,7 @@ def damaged_journal(damage: Damaged, started_us: object = 0) -> Journal:
             Style.STYLE_UNSPECIFIED,
             b"",
             min(max(started_us, 0), FOREVER_US) if isinstance(started_us, int) else 0,
-            status=SagaStatus.SAGA_STATUS_STALLED,
+            status=STALLED,
             stalled_reason=str(damage),
             stalled_help="look at the disk; then start the saga again with its input under the same id: "
             "what was done answers from the ledgers",
@@ -149,7 +149,7 @@ def damaged_journal(damage: Damaged, started_us: object = 0) -> Journal:
         return replace(damage.journal, stalled_reason=str(damage), stalled_help="look at the disk; the saga has ended")
     return replace(
         damage.journal,
-        status=SagaStatus.SAGA_STATUS_STALLED,
+        status=STALLED,
         owner=None,
         due_us=None,
         stalled_reason=str(damage),

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from ensemble.coordination.v1 import coordination_pb2
 from eventbus.consumer import Delivery
 from eventbus.dead_letters import DeadLetter
-from eventbus.envelope import CHOREOGRAPHED
+from eventbus.envelope import CHOREOGRAPHED as BY_EVENTS
 from mesh import identity, telemetry, validation
 from mesh.changes import Changes
 from mesh.clock import Clock, WallClock
@@ -30,14 +30,26 @@ from mesh.contract import Contract, EventType, Method, service_name
 from mesh.database import Database, serialize
 from mesh.errors import Invalid
 from orchestrator import store
-from orchestrator.journal import GOING, Journal, SagaStatus, StepEntry, StepStatus, Style, pack
+from orchestrator.journal import (
+    CHOREOGRAPHED,
+    COMPENSATED,
+    COMPENSATING,
+    COMPLETED,
+    GOING,
+    STALLED,
+    STEP_DONE,
+    STEP_REFUSED,
+    Journal,
+    StepEntry,
+    pack,
+)
 from orchestrator.store import Damaged
 
 SUBJECTS = ("events.>",)
 
 _ENDS = {
-    coordination_pb2.OUTCOME_COMPLETED: SagaStatus.SAGA_STATUS_COMPLETED,
-    coordination_pb2.OUTCOME_COMPENSATED: SagaStatus.SAGA_STATUS_COMPENSATED,
+    coordination_pb2.OUTCOME_COMPLETED: COMPLETED,
+    coordination_pb2.OUTCOME_COMPENSATED: COMPENSATED,
 }
 
 
@@ -76,7 +88,7 @@ class Tracker:
     async def read_dead_letter(self, letter: DeadLetter) -> None:
         """Marks the saga of a dead letter as stalled, where the choreography waits for the step that it triggers."""
         waiting = [m for m in self._contract.triggered_by(letter.event) if service_name(m.service) == letter.service]
-        if not waiting or letter.style != CHOREOGRAPHED:
+        if not waiting or letter.style != BY_EVENTS:
             return  # nobody in the saga waits for an observer
         event_type = self._contract.events[letter.event]
         if (event := _readable(event_type, letter.body)) is None:
@@ -94,9 +106,9 @@ class Tracker:
 
     def _stall(self, tx: Connection, saga_id: str, method: Method, letter: DeadLetter) -> None:
         journal = store.load(tx, saga_id, lock=True)
-        if journal is None or journal.ended or journal.style != Style.STYLE_CHOREOGRAPHED:
+        if journal is None or journal.ended or journal.style != CHOREOGRAPHED:
             return
-        journal.status = SagaStatus.SAGA_STATUS_STALLED
+        journal.status = STALLED
         journal.stalled_reason = f"{method.full_name} cannot take {letter.event}: {letter.reason}: {letter.message}"
         journal.stalled_help = (
             f"the message is kept as {letter.subject} in the stream DEAD_LETTERS; mend the cause, then run "
@@ -116,8 +128,8 @@ class Tracker:
             store.quarantine(tx, damage)
             return False
         if journal is None:
-            journal = Journal(saga_id, "", Style.STYLE_CHOREOGRAPHED, b"", now_us)
-        if journal.style != Style.STYLE_CHOREOGRAPHED:
+            journal = Journal(saga_id, "", CHOREOGRAPHED, b"", now_us)
+        if journal.style != CHOREOGRAPHED:
             return True
         source = next(iter(self._contract.sources_of(event_type.full_name)), None)
         if event_type.starts:
@@ -138,7 +150,7 @@ class Tracker:
             now_us = self._clock.now_us()
             step = StepEntry(source.full_name, "", now_us, ended_us=now_us)
         refused = event_type.full_name == source.refuses
-        step.status = StepStatus.STEP_STATUS_REFUSED if refused else StepStatus.STEP_STATUS_DONE
+        step.status = STEP_REFUSED if refused else STEP_DONE
         step.attempts = 1
         step.last_error = _refusal(event).reason if refused else ""
         return step
@@ -153,7 +165,7 @@ class Tracker:
             journal.stalled_reason = journal.stalled_help = ""
             journal.ended_us = self._clock.now_us()
         elif source.aborts and event_type.full_name == source.emits and journal.status in GOING:
-            journal.status = SagaStatus.SAGA_STATUS_COMPENSATING
+            journal.status = COMPENSATING
 
 
 def _readable(event_type: EventType, body: bytes) -> Message | None:

@@ -29,7 +29,17 @@ from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from mesh import registry
 from mesh.contract import read_event
 from orchestrator.engine_port import EnginePort
-from orchestrator.journal import FOREVER_US, OWN, Journal, StepEntry, StepKey, StepStatus
+from orchestrator.journal import (
+    FOREVER_US,
+    OWN,
+    STEP_DONE,
+    STEP_FAILED,
+    STEP_RUNNING,
+    Journal,
+    StepEntry,
+    StepKey,
+    StepStatus,
+)
 
 SLEEP, EVENT, CHILD, NOW = f"{OWN}sleep", f"{OWN}event", f"{OWN}child", f"{OWN}now"
 
@@ -100,30 +110,30 @@ class Waits:
         with self._waiting(entry, until_us, ""):
             while (left_us := until_us - self._engine.clock.now_us()) > 0:  # noqa: ASYNC110  # for the clock, not a flag
                 await asyncio.sleep(min(left_us / 1e6, TIMER_MAX_S))
-        await self._close(entry, StepStatus.STEP_STATUS_DONE)
+        await self._close(entry, STEP_DONE)
 
     async def event(self, event_class: type[Event], timeout: Duration | None) -> Event:  # noqa: ASYNC109  # durable
         """Waits for an event; raises TimeoutError."""
         name = event_class.DESCRIPTOR.full_name
         read_event(registry.message_descriptor(name))
         entry = self.entry(EVENT, name)
-        if entry.status == StepStatus.STEP_STATUS_RUNNING:
+        if entry.status == STEP_RUNNING:
             until_us = entry.started_us + int(seconds(timeout) * 1e6) if timeout is not None else FOREVER_US
             body = await self._mail(entry, name, until_us)
             if body is None:
                 entry.last_error = f"timed out after {seconds(timeout or 0):g} s"
-                await self._close(entry, StepStatus.STEP_STATUS_FAILED)
+                await self._close(entry, STEP_FAILED)
             else:
-                await self._close(entry, StepStatus.STEP_STATUS_DONE, body)
+                await self._close(entry, STEP_DONE, body)
         if not entry.done:
             raise TimeoutError(f"no {name} came: {entry.last_error}")
         return event_class.FromString(entry.outcome)
 
     async def child_end(self, entry: StepEntry, child_id: str) -> api.RunSagaResponse:
         """Waits for the end of a child that was started."""
-        if entry.status == StepStatus.STEP_STATUS_RUNNING:
+        if entry.status == STEP_RUNNING:
             body = await self._mail(entry, child_mail(child_id), FOREVER_US)
-            await self._close(entry, StepStatus.STEP_STATUS_DONE, body or b"")
+            await self._close(entry, STEP_DONE, body or b"")
         return api.RunSagaResponse.FromString(entry.outcome)
 
     async def _mail(self, entry: StepEntry, name: str, until_us: int) -> bytes | None:

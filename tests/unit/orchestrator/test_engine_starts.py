@@ -22,7 +22,7 @@ class Slow(SqliteDatabase):
 
     async def run(self, work: Any) -> Any:
         result = await super().run(work)
-        if "_add" in getattr(work, "__qualname__", "") and hasattr(self, "answering"):
+        if "Starts" in getattr(work, "__qualname__", "") and hasattr(self, "answering"):
             self.committed.set()
             await self.answering.wait()
         return result

@@ -1,0 +1,15 @@
+"""What `scripts/bench` measures, and with what.
+
+orchestrated   the subject: a chain of four calls, naked and as a saga
+chain          these four calls, written once for both
+noop           participants that answer with constants
+ledger         participants with the real machinery, whose handlers do nothing
+conductor      the orchestrator, with the chain as its workflow
+
+Shared by all subjects:
+parts          the processes of a mesh, in a temporary folder
+load           so many at a time, for so long
+figures        medians and ranges over rounds
+machine        where it was measured
+history        an orchestrator that has run many sagas before
+"""

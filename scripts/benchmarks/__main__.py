@@ -1,0 +1,23 @@
+"""`scripts/bench`. Exit status: 0 done, 1 failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import signal
+
+import click
+
+from scripts.benchmarks.orchestrated import orchestrated
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measures what coordination costs, on this machine."""
+    # A SIGTERM ends it as Ctrl-C does, so that what was started is ended on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+main.add_command(orchestrated)
+
+
+if __name__ == "__main__":
+    main(prog_name="scripts/bench")

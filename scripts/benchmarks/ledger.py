@@ -1,0 +1,75 @@
+"""A participant with the real machinery, ledger and all, whose handlers do nothing.
+
+python -m scripts.benchmarks.ledger NAME
+"""
+
+from __future__ import annotations
+
+import sys
+
+from mesh import lifecycle, telemetry
+from mesh.lifecycle import Lifecycle
+from mesh.settings import load_settings_or_exit
+from scripts.benchmarks.chain import ANSWERS
+from services.participant import Step
+from services.participant.host import host
+from shop.inventory.v1.inventory_pb2 import ReserveStockRequest, ReserveStockResponse
+from shop.inventory.v1.inventory_pb2_grpc import InventoryServiceServicer
+from shop.orders.v1.orders_pb2 import RecordOrderRequest, RecordOrderResponse
+from shop.orders.v1.orders_pb2_grpc import OrdersServiceServicer
+from shop.payments.v1.payments_pb2 import AuthorizePaymentRequest, AuthorizePaymentResponse
+from shop.payments.v1.payments_pb2_grpc import PaymentsServiceServicer
+from shop.shipping.v1.shipping_pb2 import BookShipmentRequest, BookShipmentResponse
+from shop.shipping.v1.shipping_pb2_grpc import ShippingServiceServicer
+
+
+class Orders(OrdersServiceServicer):
+    """Records nothing but the step."""
+
+    def RecordOrder(self, request: RecordOrderRequest, step: Step) -> RecordOrderResponse:
+        """Does nothing."""
+        return RecordOrderResponse()
+
+
+class Inventory(InventoryServiceServicer):
+    """Holds nothing."""
+
+    def ReserveStock(self, request: ReserveStockRequest, step: Step) -> ReserveStockResponse:
+        """Does nothing."""
+        return ReserveStockResponse(reservation_id="reservation-1")
+
+
+class Payments(PaymentsServiceServicer):
+    """Authorises nothing."""
+
+    def AuthorizePayment(self, request: AuthorizePaymentRequest, step: Step) -> AuthorizePaymentResponse:
+        """Does nothing."""
+        return AuthorizePaymentResponse(authorization_id="authorization-1")
+
+
+class Shipping(ShippingServiceServicer):
+    """Books nothing."""
+
+    def BookShipment(self, request: BookShipmentRequest, step: Step) -> BookShipmentResponse:
+        """Does nothing."""
+        return BookShipmentResponse(booking_id="booking-1")
+
+
+SERVICERS = {"orders": Orders, "inventory": Inventory, "payments": Payments, "shipping": Shipping}
+assert SERVICERS.keys() == ANSWERS.keys()
+
+
+def main() -> None:
+    """The command line."""
+    settings = load_settings_or_exit()
+    name = sys.argv[1]
+    telemetry.configure_logging(name, settings.log_level)
+
+    async def run(life: Lifecycle) -> None:
+        await host(SERVICERS[name](), settings, life)
+
+    lifecycle.run(run)
+
+
+if __name__ == "__main__":
+    main()

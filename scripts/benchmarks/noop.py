@@ -1,0 +1,54 @@
+"""A participant that does nothing: a plain grpc.aio server that answers every call with a constant.
+
+python -m scripts.benchmarks.noop NAME
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from mesh import lifecycle, telemetry
+from mesh.lifecycle import Lifecycle
+from mesh.settings import load_settings_or_exit
+from scripts.benchmarks.chain import ANSWERS, CONTRACTS
+
+log = logging.getLogger(__name__)
+
+
+def _constantly(answer: bytes) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    async def serve(_request: bytes, _context: Any) -> bytes:
+        return answer
+
+    return serve
+
+
+def main() -> None:
+    """The command line."""
+    settings = load_settings_or_exit()
+    name = sys.argv[1]
+    telemetry.configure_logging(name, settings.log_level)
+    service = f"{CONTRACTS}.{name}.v1.{name.capitalize()}Service"
+    handlers = {
+        method: grpc.unary_unary_rpc_method_handler(_constantly(answer.SerializeToString()))
+        for method, answer in ANSWERS[name].items()
+    }
+
+    async def run(life: Lifecycle) -> None:
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        server.add_insecure_port(settings.listen)
+        await server.start()
+        await life.stopped()
+        await server.stop(0)
+
+    lifecycle.run(run)
+
+
+if __name__ == "__main__":
+    main()

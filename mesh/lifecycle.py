@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -20,6 +21,10 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# So many new objects until the garbage collector looks among them. What is under way at once (calls, sagas) lives for
+# milliseconds and is freed without it; with Python's 700 it looks through all of that again and again, for nothing.
+GARBAGE_AFTER = 20_000
 
 
 class Lifecycle:
@@ -63,12 +68,23 @@ class Lifecycle:
 
 def run(main: Callable[[Lifecycle], Awaitable[None]]) -> None:
     """Runs one process to its end, with uvloop where there is one; a failure ends it with status 1."""
+    spare_the_collector()
     with _runner() as runner:
         try:
             runner.run(_run(main))
         except Exception as error:
             log.critical("ended by %s: %s", type(error).__name__, error)
             sys.exit(1)
+
+
+def spare_the_collector() -> None:
+    """Takes what the imports made, which never goes, out of the garbage collector's rounds, and makes them rarer.
+
+    Measured on an orchestrator with 64 sagas at a time: a tenth of its CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_AFTER)
 
 
 def _runner() -> asyncio.Runner:

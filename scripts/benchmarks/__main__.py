@@ -7,6 +7,7 @@ import signal
 import click
 
 from scripts.benchmarks.orchestrated import orchestrated
+from scripts.benchmarks.parked import parked
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,6 +18,7 @@ def main() -> None:
 
 
 main.add_command(orchestrated)
+main.add_command(parked)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-# How long the loop runs before anything is counted: connections, caches, and everybody in the middle of something.
+# How long the loop runs at least before anything is counted: connections, caches, and everybody somewhere else in it.
 RAMP_S = 0.3
+
+
+class TooShort(Exception):
+    """A round ended before anything that it counts; measure longer, with --seconds."""
 
 
 @dataclass(frozen=True)
@@ -21,31 +25,49 @@ class Round:
 
 
 async def measure(once: Callable[[], Awaitable[None]], *, in_flight: int, seconds: float) -> Round:
-    """Keeps `in_flight` calls of `once` going, and counts those that end within `seconds` after the ramp."""
-    begins = time.perf_counter() + RAMP_S
-    ends = begins + seconds
-    took_s: list[float] = []
+    """Keeps `in_flight` calls of `once` going, and counts those that end within `seconds` after a ramp.
 
-    async def again_and_again() -> None:
-        now = time.perf_counter()
-        while now < ends:
-            began = now
-            await once()
-            now = time.perf_counter()
-            if begins <= now < ends:
-                took_s.append(now - began)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(in_flight):
-            group.create_task(again_and_again())
-    if not took_s:
-        raise TooShort(f"nothing ended within {seconds} s; measure longer, with --seconds")
-    took_s.sort()
+    The ramp takes until as many have ended as go at a time. Raises what a call raises.
+    """
+    loop = _Loop(once, in_flight, seconds)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(in_flight):
+                group.create_task(loop.go_round())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    if not loop.took_s:
+        raise TooShort(TooShort.__doc__)
+    took_s = sorted(loop.took_s)
     return Round(len(took_s) / seconds, _percentile_ms(took_s, 0.5), _percentile_ms(took_s, 0.99))
 
 
-class TooShort(Exception):
-    """A round ended before anything that it counts."""
+class _Loop:
+    """The state that all who go round share."""
+
+    def __init__(self, once: Callable[[], Awaitable[None]], in_flight: int, seconds: float) -> None:
+        self._once = once
+        self._seconds = seconds
+        self._to_come = in_flight  # of those that end during the ramp
+        self._ramp_ends = time.perf_counter() + RAMP_S
+        self._ends = float("inf")
+        self.took_s: list[float] = []
+
+    async def go_round(self) -> None:
+        now = time.perf_counter()
+        while now < self._ends:
+            began = now
+            await self._once()
+            now = time.perf_counter()
+            if self._ends == float("inf"):
+                self._ramp(now)
+            elif now < self._ends:
+                self.took_s.append(now - began)
+
+    def _ramp(self, now: float) -> None:
+        self._to_come -= 1
+        if self._to_come <= 0 and now >= self._ramp_ends:
+            self._ends = now + self._seconds
 
 
 def _percentile_ms(sorted_s: list[float], share: float) -> float:

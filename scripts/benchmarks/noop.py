@@ -34,7 +34,7 @@ def main() -> None:
     name = sys.argv[1]
     telemetry.configure_logging(name, settings.log_level)
     service = f"{CONTRACTS}.{name}.v1.{name.capitalize()}Service"
-    handlers = {
+    handlers: dict[str, Any] = {
         method: grpc.unary_unary_rpc_method_handler(_constantly(answer.SerializeToString()))
         for method, answer in ANSWERS[name].items()
     }

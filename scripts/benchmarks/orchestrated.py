@@ -4,9 +4,8 @@ floor   one client calls the participants, one after the other, by generated stu
         is durable but what the participants write
 saga    the same client asks RunSaga of an orchestrator, whose workflow makes the same calls by the same stubs
 
-Both run against the same processes, in turns, so that what shakes the machine shakes both; ratios are taken of
-neighbours. Participants are `noop` (they answer with a constant) or `ledger` (the real machinery around handlers
-that do nothing).
+Both run against the same processes. Participants are `noop` (they answer with a constant) or `ledger` (the real
+machinery around handlers that do nothing).
 """
 
 from __future__ import annotations
@@ -14,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import grpc.aio
@@ -26,23 +27,29 @@ from google.protobuf import any_pb2
 
 from ensemble.orchestrator.v1.orchestrator_pb2 import RunSagaRequest, SagaStatus
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from mesh.database import sqlite_path
+from mesh.lifecycle import spare_the_collector
+from mesh.settings import Settings
+from scripts.benchmarks import history as past
 from scripts.benchmarks import machine, parts
 from scripts.benchmarks.chain import ANSWERS, PROCESS, Chain, an_order
-from scripts.benchmarks.figures import Figures, ratio
-from scripts.benchmarks.load import Round, TooShort, measure
+from scripts.benchmarks.load import TooShort
+from scripts.benchmarks.turns import Subject, Turns, take_turns
 from shop.orders.v1.events_pb2 import OrderPlaced
+from shop.orders.v1.order_pb2 import Order
+
+if TYPE_CHECKING:
+    from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceAsyncStub
 
 PARTICIPANTS = ("noop", "ledger")
-IN_FLIGHT = (1, 16, 64, 256)
-ROUNDS = 5
-SECONDS = 1.5
-QUICK_ROUNDS = 1
-QUICK_SECONDS = 0.3
-# The server of the orchestrator and its engine both take 1,024.
+IN_FLIGHT, QUICK_IN_FLIGHT = (1, 16, 64, 256), (1, 16)
+ROUNDS, QUICK_ROUNDS = 5, 1
+SECONDS, QUICK_SECONDS = 1.5, 0.3
+# As many sagas as an orchestrator runs at once, and as many calls as it serves, unless told otherwise.
 IN_FLIGHT_MAX = 1024
 
-AIM_THROUGHPUT = 0.70  # of the floor's, noop, at 64 at a time
-AIM_P50 = 1.6  # times the floor's, noop, at 1 at a time
+# Of noop participants, by the number in flight.
+AIMS = {64: "   (aim: throughput at least 0.70)", 1: "   (aim: p50 at most 1.6)"}
 
 
 @dataclass(frozen=True)
@@ -52,42 +59,10 @@ class Plan:
     in_flight: tuple[int, ...]
     rounds: int
     seconds: float
+    history: int  # finished sagas of a further orchestrator; 0: there is none
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Floor and saga at one number in flight, round by round."""
-
-    participants: str
-    in_flight: int
-    floor: list[Round]
-    saga: list[Round]
-
-    def to_json(self, where: str) -> Iterator[dict[str, object]]:
-        """As `--json` prints them."""
-        for subject, rounds in (("floor", self.floor), ("saga", self.saga)):
-            yield {
-                "subject": subject,
-                "participants": self.participants,
-                "in_flight": self.in_flight,
-                **Figures.of(rounds).to_json(),
-                "rounds": len(rounds),
-                "machine": where,
-            }
-
-    def text(self) -> Iterator[str]:
-        """For people."""
-        for subject, rounds in (("floor", self.floor), ("saga", self.saga)):
-            yield f"{self.participants:<6} {self.in_flight:>4}  {subject:<5} {Figures.of(rounds).text()}"
-        throughput = ratio([one.per_second for one in self.saga], [one.per_second for one in self.floor])
-        p50 = ratio([one.p50_ms for one in self.saga], [one.p50_ms for one in self.floor])
-        yield f"{'':13}saga / floor: throughput {throughput.text(2)}, p50 {p50.text(2)}{self._aim()}"
-
-    def _aim(self) -> str:
-        if self.participants != "noop":
-            return ""
-        aims = {64: f"   (aim: throughput at least {AIM_THROUGHPUT})", 1: f"   (aim: p50 at most {AIM_P50})"}
-        return aims.get(self.in_flight, "")
+Show = Callable[[Turns], None]
 
 
 class Incomplete(Exception):
@@ -105,14 +80,26 @@ class Incomplete(Exception):
     multiple=True,
     help=f"How many at a time; may be given more than once (default {', '.join(map(str, IN_FLIGHT))}).",
 )
+@click.option(
+    "--history",
+    type=click.IntRange(0, 10_000_000),
+    default=0,
+    help="Measures, with noop participants, also an orchestrator that has run so many sagas before.",
+)
 def orchestrated(
-    as_json: bool, quick: bool, rounds: int | None, seconds: float | None, in_flight: tuple[int, ...]
+    as_json: bool,
+    quick: bool,
+    rounds: int | None,
+    seconds: float | None,
+    in_flight: tuple[int, ...],
+    history: int,
 ) -> None:
     """Four calls, naked and as a saga, with noop and with ledger participants."""
     plan = Plan(
-        in_flight=in_flight or IN_FLIGHT,
+        in_flight=in_flight or (QUICK_IN_FLIGHT if quick else IN_FLIGHT),
         rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
         seconds=seconds or (QUICK_SECONDS if quick else SECONDS),
+        history=history,
     )
     try:
         _measure_all(plan, as_json)
@@ -121,52 +108,78 @@ def orchestrated(
 
 
 def _measure_all(plan: Plan, as_json: bool) -> None:
+    spare_the_collector()  # as the parts do, so that the client is no slower than they are
     with parts.temporary_folder() as folder:
         where = machine.describe(folder)
         print(where, file=sys.stderr if as_json else sys.stdout, flush=True)
 
-        def show(pair: Pair) -> None:
-            lines = map(json.dumps, pair.to_json(where)) if as_json else pair.text()
-            print("\n".join(lines), flush=True)
+        def show(turns: Turns) -> None:
+            aim = AIMS.get(turns.in_flight, "") if turns.participants == "noop" else ""
+            as_lines = (json.dumps(one | {"machine": where}) for one in turns.to_json())
+            print("\n".join(as_lines if as_json else turns.lines(aim)), flush=True)
 
         for participants in PARTICIPANTS:
             _measure_with(participants, folder / participants, plan, show)
 
 
-def _measure_with(participants: str, folder: Path, plan: Plan, show: Callable[[Pair], None]) -> None:
+def _measure_with(participants: str, folder: Path, plan: Plan, show: Show) -> None:
     folder.mkdir()
     with ExitStack() as stack:
         nats_url = stack.enter_context(parts.running_broker(folder))
         addresses = stack.enter_context(parts.running_participants(participants, list(ANSWERS), folder, nats_url))
-        orchestrator = stack.enter_context(parts.running_orchestrator(folder, nats_url, addresses))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_measure_pairs(participants, addresses, orchestrator, plan, show))
+        orchestrators = {0: folder / "orchestrator"}
+        if plan.history and participants == "noop":
+            orchestrators[plan.history] = folder / "orchestrator-with-history"
+            _make_history(orchestrators[plan.history], plan.history, nats_url, addresses)
+        running = {
+            history: stack.enter_context(parts.running_orchestrator(data, nats_url, addresses))
+            for history, data in orchestrators.items()
+        }
+        _run(_measure_running(participants, addresses, running, plan, show))
 
 
-async def _measure_pairs(
-    participants: str, addresses: dict[str, str], orchestrator: str, plan: Plan, show: Callable[[Pair], None]
+async def _measure_running(
+    participants: str, addresses: dict[str, str], orchestrators: dict[int, str], plan: Plan, show: Show
 ) -> None:
-    async with _channels(addresses) as channels, _channels({"orchestrator": orchestrator}) as to_orchestrator:
-        floor = Chain(channels.__getitem__)
-        orchestrator_stub = OrchestratorServiceStub(to_orchestrator["orchestrator"])
+    async with AsyncExitStack() as stack:
+        floor = Chain((await stack.enter_async_context(_channels(addresses))).__getitem__)
 
         async def naked() -> None:
             await floor.run(an_order())
 
-        async def saga() -> None:
-            await _run_saga(orchestrator_stub)
-
+        subjects = [Subject("floor", 0, naked)]
+        for history, address in orchestrators.items():
+            channels = await stack.enter_async_context(_channels({"orchestrator": address}))
+            stub = OrchestratorServiceStub(channels["orchestrator"])
+            subjects.append(Subject("saga", history, partial(_run_a_saga, stub)))
         for in_flight in plan.in_flight:
-            pair = Pair(participants, in_flight, [], [])
-            for _ in range(plan.rounds):
-                pair.floor.append(await measure(naked, in_flight=in_flight, seconds=plan.seconds))
-                pair.saga.append(await measure(saga, in_flight=in_flight, seconds=plan.seconds))
-            show(pair)
+            show(
+                await take_turns(
+                    subjects, participants=participants, in_flight=in_flight, rounds=plan.rounds, seconds=plan.seconds
+                )
+            )
 
 
-async def _run_saga(orchestrator: OrchestratorServiceStub) -> None:
+def _make_history(data: Path, count: int, nats_url: str, addresses: dict[str, str]) -> None:
+    """Lets an orchestrator run one saga, and copies what it wrote of it once it has stopped."""
+    order = an_order()
+
+    async def one(address: str) -> None:
+        async with _channels({"orchestrator": address}) as channels:
+            await _run_saga(OrchestratorServiceStub(channels["orchestrator"]), order)
+
+    with parts.running_orchestrator(data, nats_url, addresses) as address:
+        _run(one(address))
+    past.multiply(sqlite_path(Settings(data=data), "orchestrator"), order.order_id, count)
+
+
+async def _run_a_saga(orchestrator: OrchestratorServiceAsyncStub) -> None:
+    await _run_saga(orchestrator, an_order())
+
+
+async def _run_saga(orchestrator: OrchestratorServiceAsyncStub, order: Order) -> None:
     packed = any_pb2.Any()
-    packed.Pack(OrderPlaced(order=an_order()))
+    packed.Pack(OrderPlaced(order=order))
     answer = await orchestrator.RunSaga(RunSagaRequest(process=PROCESS, input=packed))
     if answer.saga.status != SagaStatus.SAGA_STATUS_COMPLETED:
         raise Incomplete(f"saga {answer.saga.saga_id} ended as {SagaStatus.Name(answer.saga.status)}")
@@ -182,3 +195,9 @@ async def _channels(addresses: dict[str, str]) -> AsyncIterator[dict[str, grpc.a
         yield channels
     finally:
         await asyncio.gather(*(channel.close() for channel in channels.values()))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """On a loop like that of every part of the mesh."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)

@@ -80,6 +80,7 @@ class _Process:
     """A child process, and the log that its output goes to."""
 
     def __init__(self, name: str, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+        folder.mkdir(exist_ok=True)
         self._name = name
         self._log = folder / f"{name}.log"
         with self._log.open("ab") as output:

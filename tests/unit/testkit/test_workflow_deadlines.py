@@ -42,7 +42,7 @@ def test_a_crash_does_not_give_a_saga_more_time() -> None:
 def test_behind_the_pivot_the_deadline_counts_no_more() -> None:
     test = WorkflowTest(fulfil_order)
     test.fail("CapturePayment", times=None)
-    test.at(timedelta(minutes=30), lambda: test.mend("CapturePayment"))
+    test.at(timedelta(minutes=16), lambda: test.mend("CapturePayment"))
     saga = test.run(OrderPlaced(order=an_order()))
     assert saga.status == "COMPLETED"
     assert "ReleaseStock" not in test.called

@@ -1,0 +1,68 @@
+"""What a benchmark shows is what its rounds measured: in turns, counted after a ramp, as medians with ranges."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from scripts.benchmarks import load
+from scripts.benchmarks.figures import Spread, ratio
+from scripts.benchmarks.turns import Subject, take_turns
+
+
+@pytest.fixture(autouse=True)
+def no_ramp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "RAMP_S", 0.0)
+
+
+async def test_subjects_take_turns() -> None:
+    order: list[str] = []
+
+    def subject(name: str) -> Subject:
+        async def once() -> None:
+            if order[-1:] != [name]:
+                order.append(name)
+            await asyncio.sleep(0.001)
+
+        return Subject(name, 0, once)
+
+    turns = await take_turns(
+        [subject("floor"), subject("saga")], participants="noop", in_flight=2, rounds=2, seconds=0.02
+    )
+    assert order == ["floor", "saga", "floor", "saga"]
+    assert [(row["subject"], row["rounds"]) for row in turns.to_json()] == [("floor", 2), ("saga", 2)]
+
+
+async def test_so_many_are_under_way_at_a_time() -> None:
+    going = most = 0
+
+    async def once() -> None:
+        nonlocal going, most
+        going += 1
+        most = max(most, going)
+        await asyncio.sleep(0.001)
+        going -= 1
+
+    await load.measure(once, in_flight=5, seconds=0.02)
+    assert (most, going) == (5, 0)
+
+
+async def test_a_call_that_fails_ends_the_measurement_with_its_own_error() -> None:
+    async def once() -> None:
+        raise ConnectionError("away")
+
+    with pytest.raises(ConnectionError, match="away"):
+        await load.measure(once, in_flight=3, seconds=1)
+
+
+async def test_a_round_that_counts_nothing_is_no_figure() -> None:
+    async def once() -> None:
+        await asyncio.sleep(0.05)
+
+    with pytest.raises(load.TooShort, match="--seconds"):
+        await load.measure(once, in_flight=1, seconds=0.001)
+
+
+def test_ratios_are_of_neighbours() -> None:
+    assert ratio([10, 40, 90], [20, 40, 60]) == Spread(median=1.0, least=0.5, most=1.5)

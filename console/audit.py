@@ -14,12 +14,12 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
 from mesh.database import DatabaseLost, DatabaseMissing, open_read_only
-from mesh.settings import Settings
+from mesh.settings import EVENTS_KEPT_S, Settings
 from services import SERVICES
 from services.inventory.tables import STOCK
 from services.orders.tables import ORDERS
@@ -62,11 +62,19 @@ class Books:
         return asdict(self)
 
 
+class _Order(NamedTuple):
+    """An order, as its own service knows it."""
+
+    order: Order
+    status: OrderStatus.ValueType
+    updated_us: int
+
+
 @dataclass
 class _Read:
     """What the databases say, as read."""
 
-    orders: dict[str, tuple[Order, OrderStatus.ValueType]]
+    orders: dict[str, _Order]
     stock: list[sql.Row[Any]]
     authorizations: dict[str, sql.Row[Any]]
     bookings: dict[str, str]
@@ -100,22 +108,20 @@ def _read(settings: Settings) -> _Read:
     try:
         # Orders are read before the effects: an effect comes before the status that tells of it.
         orders = {
-            row.order_id: (Order.FromString(row.body), row.status)
-            for row in rows("orders", sql.select(ORDERS.c.order_id, ORDERS.c.body, ORDERS.c.status))
+            row.order_id: _Order(Order.FromString(row.body), row.status, row.updated_us)
+            for row in rows(
+                "orders", sql.select(ORDERS.c.order_id, ORDERS.c.body, ORDERS.c.status, ORDERS.c.updated_us)
+            )
         }
-        done = sql.select(LEDGER.c.saga_id, LEDGER.c.method, LEDGER.c.body).where(LEDGER.c.state == State.DONE)
-        ledger = {(row.saga_id, row.method): row.body for row in rows("inventory", done)}
+        steps = sql.select(LEDGER.c.saga_id, LEDGER.c.method, LEDGER.c.state, LEDGER.c.body)
+        ledger = rows("inventory", steps)
         due = sql.select(sql.func.count()).select_from(LEDGER).where(LEDGER.c.due.is_not(None))
         return _Read(
             orders=orders,
             stock=rows("inventory", sql.select(STOCK).order_by(STOCK.c.sku)),
             authorizations={row.order_id: row for row in rows("payments", sql.select(AUTHORIZATIONS))},
             bookings={row.order_id: row.state for row in rows("shipping", sql.select(BOOKINGS))},
-            reservations={
-                saga: StockReserved.FromString(body).order
-                for (saga, method), body in ledger.items()
-                if method == RESERVE and (saga, RELEASE) not in ledger
-            },
+            reservations=_reserved(ledger) | _pruned(orders, {row.saga_id for row in ledger}),
             due={name: int(rows(name, due)[0][0]) for name in SERVICES},
         )
     finally:
@@ -123,11 +129,38 @@ def _read(settings: Settings) -> _Read:
             engine.dispose()
 
 
+def _reserved(ledger: list[sql.Row[Any]]) -> dict[str, Order]:
+    """What is reserved, as the ledger of inventory knows it."""
+    done = {(row.saga_id, row.method): row.body for row in ledger if row.state == State.DONE}
+    return {
+        saga_id: StockReserved.FromString(body).order
+        for (saga_id, method), body in done.items()
+        if method == RESERVE and (saga_id, RELEASE) not in done
+    }
+
+
+def _pruned(orders: dict[str, _Order], in_ledger: set[str]) -> dict[str, Order]:
+    """What is reserved for orders that inventory's ledger has forgotten, as the orders say.
+
+    An order whose saga may be pruned by its age, and of which the ledger has no row at all, is taken at its word: it
+    completed, so its lines are reserved. What can no longer be checked is that this very order's lines were; that the
+    sum of all orders' lines is what each article has reserved still is.
+    """
+    prunable_us = int((time.time() - EVENTS_KEPT_S) * 1e6)
+    return {
+        order_id: known.order
+        for order_id, known in orders.items()
+        if known.status == COMPLETED and known.updated_us < prunable_us and order_id not in in_ledger
+    }
+
+
 def _judge(read: _Read) -> Books:
     books = Books()
-    by_status = Counter(OrderStatus.Name(status).removeprefix("ORDER_STATUS_") for _, status in read.orders.values())
+    by_status = Counter(OrderStatus.Name(status).removeprefix("ORDER_STATUS_") for _, status, _ in read.orders.values())
     books.orders = dict(sorted(by_status.items()))
-    books.in_flight = sorted(id_ for id_, (_, status) in read.orders.items() if status not in (COMPLETED, COMPENSATED))
+    books.in_flight = sorted(
+        id_ for id_, (_, status, _) in read.orders.items() if status not in (COMPLETED, COMPENSATED)
+    )
     books.strays = sorted(set(read.reservations) - set(read.orders))
     books.unpublished = {name: count for name, count in read.due.items() if count}
     _judge_orders(read, books)
@@ -143,7 +176,7 @@ def _judge_orders(read: _Read, books: Books) -> None:
         COMPLETED: ({True}, {CAPTURED}, {DISPATCHED}),
         COMPENSATED: ({False}, {None, VOIDED}, {None, CANCELLED}),
     }
-    for order_id, (_, status) in read.orders.items():
+    for order_id, (_, status, _) in read.orders.items():
         if status not in expected:
             continue
         authorization = read.authorizations.get(order_id)
@@ -166,7 +199,7 @@ def _judge_stock(read: _Read, books: Books) -> None:
     dispatched: Counter[str] = Counter()
     for order_id, state in read.bookings.items():
         if state == DISPATCHED and order_id in read.orders:
-            for line in read.orders[order_id][0].lines:
+            for line in read.orders[order_id].order.lines:
                 dispatched[line.sku] += line.quantity
     for row in read.stock:
         gone = dispatched[row.sku]
@@ -190,8 +223,8 @@ def _judge_money(read: _Read, books: Books) -> None:
         if shown["authorized"] != shown["captured"] + shown["voided"] + shown["open"]:
             books.faults.append(f"account {account}: authorised is not captured + voided + open")
     for order_id, row in read.authorizations.items():
-        order = read.orders.get(order_id)
-        if order is not None and row.amount_nanos != order[0].total.units * 10**9 + order[0].total.nanos:
+        known = read.orders.get(order_id)
+        if known is not None and row.amount_nanos != known.order.total.units * 10**9 + known.order.total.nanos:
             books.faults.append(f"order {order_id}: {row.amount_nanos} nanos authorised, which is not its total")
     if not books.in_flight:
         books.faults += [f"order {id_}: booked and never settled" for id_, s in read.bookings.items() if s == BOOKED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf import json_format
@@ -12,6 +13,9 @@ from console.display import SIGNS, console
 from console.orders import READ_TIMEOUT_S, step_status
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from mesh import registry
+
+# The orchestrator answers after half of it, with what it has done by then.
+PRUNE_TIMEOUT_S = 60.0
 
 
 def status_name(saga: api.Saga) -> str:
@@ -73,6 +77,19 @@ async def watch(mesh: MeshClient, saga_id: str, *, as_json: bool) -> None:
     """Prints a saga whenever it changes, until it has ended."""
     async for update in mesh.orchestrator.WatchSaga(api.WatchSagaRequest(saga_id=saga_id)):
         show(update.saga, as_json=as_json)
+
+
+async def prune(mesh: MeshClient, older_than: timedelta, *, as_json: bool) -> None:
+    """Prunes until nothing is left that may go, call by call, and prints what went."""
+    request = api.PruneSagasRequest()
+    request.older_than.FromTimedelta(older_than)
+    sagas = ledger_rows = 0
+    while (pruned := await mesh.orchestrator.PruneSagas(request, timeout=PRUNE_TIMEOUT_S)).sagas:
+        sagas, ledger_rows = sagas + pruned.sagas, ledger_rows + pruned.ledger_rows
+    if as_json:
+        print(json.dumps({"sagas": sagas, "ledger_rows": ledger_rows}), flush=True)
+    else:
+        console.print(f"pruned: {sagas} sagas, {ledger_rows} rows of ledgers", markup=False)
 
 
 def _plain(saga: api.Saga) -> dict[str, Any]:

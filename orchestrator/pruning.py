@@ -42,7 +42,7 @@ from orchestrator.tables import MAIL, SAGAS, STEPS
 
 log = logging.getLogger(__name__)
 
-# In one transaction of each database; others wait for it meanwhile (some 10 ms on SQLite). A request takes 1,000.
+# In one transaction of each database, for which others wait (tens of milliseconds on SQLite). A request takes 1,000.
 BATCH_SAGAS = 250
 # How often a process looks by itself, give or take a half, so that replicas do not look together.
 EVERY_S = 3600.0

@@ -51,7 +51,11 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _explain(error: grpc.aio.AioRpcError) -> str:
-    if error.code() is grpc.StatusCode.UNAVAILABLE and "recorded" not in (error.details() or ""):
+    from mesh.errors import STATUS_DETAILS_KEY
+
+    # A part of the mesh that says UNAVAILABLE says why; the details are missing where nobody answered.
+    answered = any(key == STATUS_DETAILS_KEY for key, _ in error.trailing_metadata() or ())
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not answered:
         return "the service cannot be reached; `ensemble status` shows what runs"
     return f"{error.code().name}: {error.details()}"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from console.commands.common import STYLES, data_option, json_option, run, settings_for
+from console.commands.duration import duration
+from mesh.settings import EVENTS_KEPT_S
 
 
 @click.group()
@@ -56,6 +59,25 @@ def saga_watch(data: Path, as_json: bool, saga_id: str) -> None:
     async def go() -> None:
         async with MeshClient(settings_for(data)) as mesh:
             await sagas.watch(mesh, saga_id, as_json=as_json)
+
+    run(go)
+
+
+@saga.command("prune")
+@data_option
+@json_option
+@click.option("--older-than", callback=duration, required=True, help="E.g. 30d; 7d at least: so long events are kept.")
+def saga_prune(data: Path, as_json: bool, older_than: timedelta) -> None:
+    """Forget sagas that ended long ago, with what the ledgers know of them. Orders and the like stay."""
+    from console import sagas
+    from console.client import MeshClient
+
+    if older_than.total_seconds() < EVENTS_KEPT_S:  # the orchestrator refuses it too; so it is told as what it is
+        raise click.UsageError("--older-than takes 7d or more: so long the stream keeps the events of a saga")
+
+    async def go() -> None:
+        async with MeshClient(settings_for(data)) as mesh:
+            await sagas.prune(mesh, older_than, as_json=as_json)
 
     run(go)
 

@@ -12,7 +12,7 @@ import random
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 from google.protobuf import any_pb2
@@ -21,6 +21,7 @@ from mesh.changes import Changes
 from mesh.contract import Contract
 from mesh.sqlite import SqliteDatabase
 from orchestrator.engine import Engine
+from orchestrator.engine_port import Asks
 from orchestrator.journal import COMPLETED
 from orchestrator.migrations import JOURNAL
 from orchestrator.saga import Saga
@@ -64,7 +65,7 @@ class _Sleepers:
 
 async def _measure(folder: Path, count: int, begin_after_s: float, wake_s: float) -> dict[str, Any]:
     database = SqliteDatabase(folder / "orchestrator.db", JOURNAL)
-    workflows, participants = Workflows(), Any
+    workflows, participants = Workflows(), cast(Asks, None)  # nobody is asked
     engine = Engine(
         Contract([]),
         workflows,
@@ -72,7 +73,7 @@ async def _measure(folder: Path, count: int, begin_after_s: float, wake_s: float
         database,
         Changes(),
         sagas_max=1024,
-        queue_max=count,  # type: ignore[arg-type]
+        queue_max=count,
     )
     sleepers = _Sleepers(engine, count, wake_s)
     workflows.add(Workflow("sleep", sleepers.sleep, OrderPlaced))

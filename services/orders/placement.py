@@ -74,8 +74,14 @@ class Placement:
             order.order_id = str(uuid_utils.uuid7())
         asked = request.coordination or HYBRID
         state = await self._database.run(lambda tx: _add(tx, order, asked))
-        taken = state.coordination_taken or await self._start(order, state.coordination_asked, START_S)
+        taken = state.coordination_taken or await self._start_unless_ended(state)
         return PlaceOrderResponse(order_id=order.order_id, coordination=taken)
+
+    async def _start_unless_ended(self, state: OrderState) -> Coordination.ValueType:
+        """Where an order has ended without this being known to be started, its saga may be pruned: no second one."""
+        if state.status in tables.OPEN:
+            return await self._start(state.order, state.coordination_asked, START_S)
+        return state.coordination_asked
 
     async def resume_for_ever(self) -> None:
         """Starts what was placed and not started. A side task."""

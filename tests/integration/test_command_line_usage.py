@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 
+from console.commands.common import Failed, run
 from console.main import main
+from mesh.errors import Unavailable, trailing_metadata
 
 NODE = re.compile(r'(\w+)(?:\(\((\w+)\)\)|\["([\w.]+)"\])')
 
@@ -48,6 +52,7 @@ def ensemble(*arguments: str, data: Path | None = None) -> Done:
         "stock teapot",
         "saga list",
         "saga get some-saga",
+        "saga prune --older-than 30d",
         "audit",
         "audit --json",
     ],
@@ -81,6 +86,7 @@ def test_without_a_mesh_a_command_exits_1_with_one_line_that_names_the_folder(co
         "order --count 0",
         "saga list --status SIDEWAYS",
         "saga get",
+        "saga prune",
         "graph --format pdf",
         "no-such-command",
     ],
@@ -200,3 +206,31 @@ def test_the_text_graph_names_every_method_and_event(contract: dict[str, Any], e
         assert event in text
         assert target in text
     assert ensemble("graph", "--json").stdout == ensemble("graph", "--format", "json").stdout
+
+
+@pytest.mark.parametrize("written", ["30", "d", "1.5d", "-8d", "8 d", "8w", "8d12h", "", "9999999d"])
+def test_what_is_no_duration_exits_2_and_shows_how_one_is_written(written: str, tmp_path: Path) -> None:
+    done = ensemble("saga", "prune", f"--older-than={written}", data=tmp_path)
+    assert done.returncode == 2
+    assert "30d, 36h, 90m or 45s" in done.stderr
+
+
+@pytest.mark.parametrize("written", ["6d", "36h", "0d", "90m", "45s", "167h"])
+def test_an_age_that_the_stream_outlives_exits_2_and_says_why(written: str, tmp_path: Path) -> None:
+    done = ensemble("saga", "prune", "--older-than", written, data=tmp_path)
+    assert done.returncode == 2
+    assert "7d or more: so long the stream keeps the events of a saga" in done.stderr
+
+
+def test_what_a_part_says_of_the_absence_of_another_is_shown() -> None:
+    status = Unavailable("payments does not prune its ledger now").status("ensemble.orchestrator.v1")
+    said = Metadata(*trailing_metadata(status))
+    answered = AioRpcError(StatusCode.UNAVAILABLE, Metadata(), said, status.message)
+    unanswered = AioRpcError(StatusCode.UNAVAILABLE, Metadata(), Metadata(), "failed to connect to all addresses")
+    for error, shown in ((answered, "payments does not prune"), (unanswered, "ensemble status")):
+
+        async def fail(error: AioRpcError = error) -> None:
+            raise error
+
+        with pytest.raises(Failed, match=shown):
+            run(fail)

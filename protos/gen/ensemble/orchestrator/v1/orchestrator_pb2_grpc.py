@@ -160,7 +160,9 @@ class OrchestratorServiceServicer:
 
     def PruneSagas(self, request, context):
         """Forgets sagas that ended long ago: first their rows in the ledgers of all participants, then their own. After that
-        a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT.
+        a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT. Answers in
+        time for the caller's deadline (after half a minute at most) with what is done by then: ask until nothing is left.
+        A participant that cannot be asked ends it with UNAVAILABLE; nothing is lost, so ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

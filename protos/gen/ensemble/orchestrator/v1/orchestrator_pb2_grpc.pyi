@@ -61,7 +61,9 @@ class OrchestratorServiceStub:
     """Takes a choreographed saga: its workflow runs under the same saga id; finished steps answer from their ledgers."""
     PruneSagas: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.PruneSagasRequest, _orchestrator_pb2.PruneSagasResponse]
     """Forgets sagas that ended long ago: first their rows in the ledgers of all participants, then their own. After that
-    a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT.
+    a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT. Answers in
+    time for the caller's deadline (after half a minute at most) with what is done by then: ask until nothing is left.
+    A participant that cannot be asked ends it with UNAVAILABLE; nothing is lost, so ask again.
     """
 
 @_typing.type_check_only
@@ -97,7 +99,9 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Takes a choreographed saga: its workflow runs under the same saga id; finished steps answer from their ledgers."""
     PruneSagas: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.PruneSagasRequest, _orchestrator_pb2.PruneSagasResponse]  # type: ignore[assignment]
     """Forgets sagas that ended long ago: first their rows in the ledgers of all participants, then their own. After that
-    a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT.
+    a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT. Answers in
+    time for the caller's deadline (after half a minute at most) with what is done by then: ask until nothing is left.
+    A participant that cannot be asked ends it with UNAVAILABLE; nothing is lost, so ask again.
     """
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -190,7 +194,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.PruneSagasResponse, _abc.Awaitable[_orchestrator_pb2.PruneSagasResponse]]:
         """Forgets sagas that ended long ago: first their rows in the ledgers of all participants, then their own. After that
-        a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT.
+        a start under the same id is a new saga. Younger than the events that the stream keeps: INVALID_ARGUMENT. Answers in
+        time for the caller's deadline (after half a minute at most) with what is done by then: ask until nothing is left.
+        A participant that cannot be asked ends it with UNAVAILABLE; nothing is lost, so ask again.
         """
 
 def add_OrchestratorServiceServicer_to_server(servicer: OrchestratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator import store
-from orchestrator.journal import FOREVER_US, Journal, StepEntry
+from orchestrator.journal import FOREVER_US
 from tests.unit.journal.journal_bench import FULL, ME, OTHER, STEP, JournalBench, a_saga
 
 HUGE = 3 * 2**20
@@ -105,8 +105,3 @@ async def test_nothing_to_write_is_no_fault(bench: JournalBench) -> None:
 async def test_a_saga_that_is_not_there_is_none(bench: JournalBench) -> None:
     assert await bench.run(store.load, "nobody") is None
     assert await bench.run(store.load, "nobody", lock=True) is None
-
-
-def test_rows_are_read_into_the_classes_that_they_were_made_of() -> None:
-    assert set(store.saga_row(FULL)) - {"checksum"} == {field.name for field in fields(Journal)} - {"steps"}
-    assert set(store.step_row("", STEP)) - {"checksum", "saga_id"} == {field.name for field in fields(StepEntry)}

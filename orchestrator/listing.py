@@ -33,11 +33,14 @@ _RANGE = (
     .order_by(_C.started_us.desc(), _C.saga_id.desc())
     .limit(sql.bindparam("limit"))
 )
-_BEHIND = _RANGE.where(sql.tuple_(_C.started_us, _C.saga_id) < (sql.bindparam("time_us"), sql.bindparam("id")))
-_FIRST_KIND = sql.select(_C.process, _C.status, _C.style).order_by(_C.process, _C.status, _C.style).limit(1)
+_BEHIND = _RANGE.where(
+    sql.tuple_(_C.started_us, _C.saga_id)
+    < sql.tuple_(sql.bindparam("time_us", type_=_C.started_us.type), sql.bindparam("id", type_=_C.saga_id.type))
+)
+_KIND = (_C.process, _C.status, _C.style)
+_FIRST_KIND = sql.select(*_KIND).order_by(*_KIND).limit(1)
 _NEXT_KIND = _FIRST_KIND.where(
-    sql.tuple_(_C.process, _C.status, _C.style)
-    > (sql.bindparam("process"), sql.bindparam("status"), sql.bindparam("style"))
+    sql.tuple_(*_KIND) > sql.tuple_(*(sql.bindparam(column.name, type_=column.type) for column in _KIND))
 )
 
 

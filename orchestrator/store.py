@@ -119,7 +119,7 @@ def load_many(tx: Connection, saga_ids: list[str]) -> tuple[list[Journal], list[
 def read_many(tx: Connection, saga_ids: list[str]) -> list[Journal]:
     """Sagas without their steps, in the order of the ids, as they are shown: a damaged one says so."""
     rows = {row.saga_id: row for row in tx.execute(_SAGAS, {"saga_ids": saga_ids})}
-    return [_shown(rows[saga_id]) for saga_id in saga_ids if saga_id in rows]
+    return [read_saga(rows[saga_id]) for saga_id in saga_ids if saga_id in rows]
 
 
 def quarantine(tx: Connection, damage: Damaged) -> None:
@@ -202,7 +202,8 @@ def _text(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _shown(row: sql.Row[Any]) -> Journal:
+def read_saga(row: sql.Row[Any]) -> Journal:
+    """A row without its steps, as it is shown: a damaged one says so."""
     try:
         return _journal(row)
     except Damaged as damage:

@@ -95,7 +95,7 @@ def _fill_sagas() -> None:
     table = sql.table("sagas", *_columns(SAGA), sql.column("due_us"), sql.column("checksum"))
     for row in op.get_bind().execute(sql.select(*(table.c[name] for name in SAGA))).all():
         going = row.status in GOING and row.style == ORCHESTRATED
-        values = {"checksum": _checksum(list(row)), "due_us": row.started_us if going else None}
+        values = {"checksum": _checksum(tuple(row)), "due_us": row.started_us if going else None}
         op.execute(sql.update(table).where(table.c.saga_id == row.saga_id).values(values))
 
 
@@ -104,7 +104,7 @@ def _fill_steps() -> None:
     op.execute(sql.update(table).values(request=b""))  # on SQLite the default above is text
     for row in op.get_bind().execute(sql.select(*(table.c[name] for name in STEP))).all():
         this = sql.and_(*(table.c[name] == value for name, value in zip(STEP[:KEY], row, strict=False)))
-        op.execute(sql.update(table).where(this).values(checksum=_checksum(list(row))))
+        op.execute(sql.update(table).where(this).values(checksum=_checksum(tuple(row))))
 
 
 def _columns(names: tuple[str, ...]) -> list[sql.ColumnClause[Any]]:
@@ -112,5 +112,5 @@ def _columns(names: tuple[str, ...]) -> list[sql.ColumnClause[Any]]:
     return [sql.column(name, types.get(name)) for name in names]
 
 
-def _checksum(values: list[object]) -> int:
+def _checksum(values: tuple[object, ...]) -> int:
     return zlib.crc32(repr(values).encode())

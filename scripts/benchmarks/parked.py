@@ -26,8 +26,8 @@ from orchestrator.journal import COMPLETED
 from orchestrator.migrations import JOURNAL
 from orchestrator.saga import Saga
 from orchestrator.workflow import Workflow, Workflows
+from scripts.benchmarks.chain import an_order
 from shop.orders.v1.events_pb2 import OrderPlaced
-from shop.orders.v1.order_pb2 import Order
 
 AT_ONCE = 128
 LIMIT_MIB = 1024
@@ -57,7 +57,8 @@ class _Sleepers:
     async def _start(self, numbers: Any, begin_s: float) -> None:
         for number in numbers:
             until_s = begin_s + random.uniform(0, self._wake_s)
-            event = OrderPlaced(order=Order(order_id=f"sleeper-{number}", customer_id=f"{until_s:.6f}"))
+            event = OrderPlaced(order=an_order())
+            event.order.order_id, event.order.customer_id = f"sleeper-{number}", f"{until_s:.6f}"
             packed = any_pb2.Any()
             packed.Pack(event)
             await self.engine.start("sleep", packed)

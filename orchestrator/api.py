@@ -143,7 +143,7 @@ class OrchestratorService(OrchestratorServiceServicer):
         raise AssertionError("states end with the saga")
 
     async def _publish_start(self, journal: Journal) -> None:
-        event = self._engine.starting_event(journal)
+        event = journal.starting_event()
         envelope = Envelope.starting(event, method=HAND_OVER, source="orchestrator", replay=replay.mint())
         try:
             await self._bus.publish(envelope)

@@ -12,13 +12,14 @@ goes on from it; orchestrator.saga and orchestrator.waits see to that.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
+from mesh import registry
+from mesh.errors import OutOfOrder
 
 SagaStatus = api.SagaStatus
 StepStatus = api.StepStatus
@@ -43,8 +44,6 @@ StepKey = tuple[str, str]
 
 # Entries of the journal that are no steps of participants: what the saga itself waited for, or was told.
 OWN = "saga."
-
-M = TypeVar("M", bound=Message)
 
 
 def pack(message: Message) -> bytes:
@@ -133,9 +132,12 @@ class Journal:
         """Whether an orchestrator has to run it."""
         return self.status in GOING and self.style == ORCHESTRATED
 
-    def input_as(self, message_class: type[M]) -> M:
-        """The starting event."""
-        return message_class.FromString(any_pb2.Any.FromString(self.input).value)
+    def starting_event(self) -> Message:
+        """The starting event; raises OutOfOrder where it was not seen."""
+        if not self.input:
+            raise OutOfOrder(f"the starting event of saga {self.saga_id} was not seen yet; try again")
+        packed = any_pb2.Any.FromString(self.input)
+        return registry.message_class(packed.TypeName()).FromString(packed.value)
 
     def forget_refusals(self) -> None:
         """Leaves only successes: the pivot decided for the way forward, and the ledgers answer the rest again."""

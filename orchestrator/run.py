@@ -232,7 +232,7 @@ class Run:
 
     def _input(self) -> Message:
         if self._event is None:
-            self._event = self.journal.input_as(self._workflow.input_class)
+            self._event = self.journal.starting_event()
         return self._event
 
     def _process(self) -> Process:

@@ -40,6 +40,7 @@ from orchestrator.journal import (
     StepKey,
     StepStatus,
 )
+from orchestrator.mailbox import child_mail
 
 SLEEP, EVENT, CHILD, NOW = f"{OWN}sleep", f"{OWN}event", f"{OWN}child", f"{OWN}now"
 
@@ -49,11 +50,6 @@ TIMER_MAX_S = 3600.0
 Duration = timedelta | float
 
 Event = TypeVar("Event", bound=Message)
-
-
-def child_mail(saga_id: str) -> str:
-    """The name under which a child's end comes to its parent."""
-    return f"child:{saga_id}"
 
 
 def seconds(duration: Duration) -> float:

@@ -22,7 +22,7 @@ from mesh.database import Database
 from mesh.errors import Unavailable
 from orchestrator import leases, store
 from orchestrator.journal import Journal, StepEntry
-from orchestrator.waits import child_mail
+from orchestrator.mailbox import child_mail
 
 log = logging.getLogger(__name__)
 

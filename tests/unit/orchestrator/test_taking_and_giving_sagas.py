@@ -108,7 +108,7 @@ async def test_a_saga_that_was_let_go_is_driven_no_longer_not_even_after_a_resta
     await participants.reaches("ConfirmOrder")
     journal = await first.engine.let_go(order.order_id)
     assert (journal.style, journal.status) == (Style.STYLE_CHOREOGRAPHED, RUNNING)
-    assert first.engine.starting_event(journal) == OrderPlaced(order=order)
+    assert journal.starting_event() == OrderPlaced(order=order)
     participants.release()
     await first.close()
     second = an_engine()

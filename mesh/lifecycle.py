@@ -80,7 +80,7 @@ def run(main: Callable[[Lifecycle], Awaitable[None]]) -> None:
 def spare_the_collector() -> None:
     """Takes what the imports made, which never goes, out of the garbage collector's rounds, and makes them rarer.
 
-    Measured on an orchestrator with 64 sagas at a time: a few hundredths of its CPU, which is less than the noise of a run.
+    Measured on an orchestrator with 64 sagas at a time: a few hundredths of its CPU, less than the noise of a run.
     """
     gc.collect()
     gc.freeze()

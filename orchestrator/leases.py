@@ -82,7 +82,9 @@ def claim(tx: Connection, owner: str, now_us: int, limit: int, workflows: Iterab
     Those of others are left to orchestrators that have them, as during a rolling deployment. Damaged ones are
     quarantined.
     """
-    known = sql.or_(*((_C.process == process) & (_C.version == version) for process, version in workflows))
+    # Not the plain column: SQLite would look by it, and sort all that has ended.
+    name = _C.process.concat("")
+    known = sql.or_(*((name == process) & (_C.version == version) for process, version in workflows))
     due = sql.select(_C.saga_id).where(_C.due_us <= now_us, known).order_by(_C.due_us, _C.saga_id).limit(limit)
     saga_ids = list(tx.execute(due.with_for_update(skip_locked=True)).scalars())
     if saga_ids:

@@ -39,8 +39,14 @@ _BEHIND = _RANGE.where(
 )
 _KIND = (_C.process, _C.status, _C.style)
 _FIRST_KIND = sql.select(*_KIND).order_by(*_KIND).limit(1)
+# Of all that are not less than (process, status, style + 1): for "greater", SQLite would pass by all that are equal.
 _NEXT_KIND = _FIRST_KIND.where(
-    sql.tuple_(*_KIND) > sql.tuple_(*(sql.bindparam(column.name, type_=column.type) for column in _KIND))
+    sql.tuple_(*_KIND)
+    >= sql.tuple_(
+        sql.bindparam("process", type_=_C.process.type),
+        sql.bindparam("status", type_=_C.status.type),
+        sql.bindparam("style", type_=sql.BigInteger),
+    )
 )
 
 
@@ -62,7 +68,7 @@ def _kinds(tx: Connection) -> Iterator[Kind]:
     while found is not None:
         kind: Kind = (found.process, found.status, found.style)
         yield kind
-        found = tx.execute(_NEXT_KIND, _named(kind)).one_or_none()
+        found = tx.execute(_NEXT_KIND, _named((found.process, found.status, found.style + 1))).one_or_none()
 
 
 def _named(kind: Kind) -> dict[str, Any]:

@@ -48,7 +48,7 @@ BATCH_SAGAS = 250
 EVERY_S = 3600.0
 
 Place = tuple[int, str]  # in the order of the ends: microseconds, saga id
-_BEGINNING: Place = (0, "")
+_BEGINNING: Place = (1, "")  # 0 have those that have not ended
 
 _C = SAGAS.c
 _PARENTS = SAGAS.alias("parents")
@@ -158,8 +158,7 @@ class _Answers:
 
 
 def _old(ended_before_us: int) -> sql.ColumnElement[bool]:
-    # The 0 stands in the text of the statement, as SQLite takes a partial index only where it can see that it fits.
-    return (_C.ended_us > sql.literal_column("0")) & (_C.ended_us < ended_before_us) & _C.status.in_(ENDED)
+    return (_C.ended_us < ended_before_us) & _C.status.in_(ENDED)
 
 
 def _oldest(ended_before_us: int, after: Place) -> sql.Select[Any]:

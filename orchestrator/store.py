@@ -118,7 +118,8 @@ def load_many(tx: Connection, saga_ids: list[str]) -> tuple[list[Journal], list[
 
 def read_many(tx: Connection, saga_ids: list[str]) -> list[Journal]:
     """Sagas without their steps, in the order of the ids, as they are shown: a damaged one says so."""
-    rows = {row.saga_id: row for row in tx.execute(_SAGAS, {"saga_ids": saga_ids})}
+    found = tx.execute(_SAGAS, {"saga_ids": saga_ids}) if saga_ids else ()
+    rows = {row.saga_id: row for row in found}
     return [read_saga(rows[saga_id]) for saga_id in saga_ids if saga_id in rows]
 
 

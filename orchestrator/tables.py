@@ -35,12 +35,12 @@ SAGAS = sql.Table(
 sql.Index(
     "sagas_by_kind", SAGAS.c.process, SAGAS.c.status, SAGAS.c.style, SAGAS.c.started_us.desc(), SAGAS.c.saga_id.desc()
 )
-# The others hold few rows, however many sagas have ended.
-_due, _owned, _ended = SAGAS.c.due_us.is_not(None), SAGAS.c.owner.is_not(None), SAGAS.c.ended_us > 0
+# These hold few rows, however many sagas have ended.
+_due, _owned = SAGAS.c.due_us.is_not(None), SAGAS.c.owner.is_not(None)
 sql.Index("sagas_due", SAGAS.c.due_us, SAGAS.c.saga_id, sqlite_where=_due, postgresql_where=_due)
 sql.Index("sagas_owned", SAGAS.c.owner, SAGAS.c.saga_id, sqlite_where=_owned, postgresql_where=_owned)
 # For pruning, oldest first.
-sql.Index("sagas_ended", SAGAS.c.ended_us, SAGAS.c.saga_id, sqlite_where=_ended, postgresql_where=_ended)
+sql.Index("sagas_ended", SAGAS.c.ended_us, SAGAS.c.saga_id)
 
 STEPS = sql.Table(
     "steps",

@@ -82,10 +82,10 @@ def upgrade() -> None:
 def _create_indexes() -> None:
     newest_first = [sql.text("started_us DESC"), sql.text("saga_id DESC")]
     op.create_index("sagas_by_kind", "sagas", ["process", "status", "style", *newest_first])
+    op.create_index("sagas_ended", "sagas", ["ended_us", "saga_id"])
     for name, column, where in (
         ("sagas_due", "due_us", "due_us IS NOT NULL"),
         ("sagas_owned", "owner", "owner IS NOT NULL"),
-        ("sagas_ended", "ended_us", "ended_us > 0"),
     ):
         condition = sql.text(where)
         op.create_index(name, "sagas", [column, "saga_id"], sqlite_where=condition, postgresql_where=condition)

@@ -5,6 +5,7 @@ A part's ordinary start only reads which version its tables have: to import Alem
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class Migrations:
         return bind.execute(sql.text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()
 
     def _upgrade(self, bind: Connection, current: str | None) -> None:
+        logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it tells of each of its own at import
+
         from alembic import command
         from alembic.config import Config
         from alembic.script import ScriptDirectory

@@ -29,13 +29,17 @@ _NUMBERS = {
 _ENDED = (
     "INSERT INTO sagas (saga_id, process, version, parent, style, input, status, cancelling, refusal, result, "
     "stalled_reason, stalled_help, started_us, updated_us, ended_us, owner, due_us, checksum) {numbers}"
-    "SELECT 'saga-' || n, 'process-' || (n % 3), 1, '', 1 + n % 2, {bytes}, 3 + (n % 10) / 9, {false}, {bytes}, {bytes}, "
-    "'', '', {now} + n, {now} + n, {now} + n, NULL, NULL, 0 FROM numbers"
+    "SELECT 'saga-' || n, 'process-' || (n % 3), 1, '', 1 + n % 2, {bytes}, 3 + (n % 10) / 9, "
+    "{false}, {bytes}, {bytes}, '', '', {now} + n, {now} + n, {now} + n, NULL, NULL, 0 FROM numbers"
 )
 _STEPS = (
     "INSERT INTO steps (saga_id, method, step_key, digest, request, status, outcome, attempts, started_us, ended_us, "
     "last_error, checksum) {numbers}"
     "SELECT 'saga-' || n, 'method', '', {bytes}, {bytes}, 2, {bytes}, 1, {now}, {now}, '', 0 FROM numbers"
+)
+_MAIL = (
+    "INSERT INTO mail (saga_id, name, body, arrived_us) {numbers}"
+    "SELECT 'saga-' || n, 'name', {bytes}, {now} FROM numbers"
 )
 
 
@@ -44,7 +48,7 @@ def fill(tx: Connection) -> None:
     dialect = tx.dialect.name
     for index in SAGAS.indexes:  # to make them afterwards takes a fraction of the time
         index.drop(tx)
-    for statement, count in ((_ENDED, ENDED), (_STEPS, STEPS)):
+    for statement, count in ((_ENDED, ENDED), (_STEPS, STEPS), (_MAIL, STEPS)):
         text = statement.format(
             numbers=_NUMBERS[dialect].format(last=count - 1),
             bytes="x''" if dialect == "sqlite" else "''::bytea",
@@ -160,6 +164,6 @@ def vacuum(url: str, schema: str) -> None:
     """What PostgreSQL's autovacuum does by itself in time."""
     engine = sql.create_engine(sql.make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        for table in ("sagas", "steps"):
+        for table in ("sagas", "steps", "mail"):
             connection.exec_driver_sql(f"VACUUM ANALYZE {schema}.{table}")
     engine.dispose()

@@ -368,7 +368,9 @@ class Engine:
             change(journal)
             self.note(journal)
             await self.flushed()
-            return journal
+            if saga_id in self._runs:
+                return journal
+            # It ended meanwhile; or others had taken it, so that nothing was written, and it is taken from them.
         await self._stop(saga_id)  # a run that has ended, and may still be being written
         self._admission.remove(saga_id)
         await self.flushed()
@@ -377,10 +379,12 @@ class Engine:
             journal = store.load(tx, saga_id, lock=True)
             if journal is None:
                 raise NotFound(f"no saga {saga_id}; ListSagas shows those there are")
-            had_steps = bool(journal.steps)
+            before, had_steps = replace(journal), bool(journal.steps)
             change(journal)
             if had_steps and not journal.steps:
                 store.delete_steps(tx, [saga_id])
+            if journal != before:  # by which those see it who watch it at other orchestrators
+                journal.updated_us = self.clock.now_us()
             journal.owner, journal.due_us = (self.owner if journal.driven else None), None
             store.put_saga(tx, journal)
             return journal

@@ -188,10 +188,12 @@ class Interventions:
         journal = store.load(tx, saga_id, lock=True)
         if journal is None:
             raise NotFound(f"no saga {saga_id}; ListSagas shows those there are")
-        had_steps = bool(journal.steps)
+        before, had_steps = replace(journal), bool(journal.steps)
         change(journal)
         if had_steps and not journal.steps:
             store.delete_steps(tx, [saga_id])
+        if journal != before:  # by which those see it who watch it at other orchestrators
+            journal.updated_us = self._engine.clock.now_us()
         journal.owner, journal.due_us = (self._owner if journal.driven else None), None
         store.put_saga(tx, journal)
         return journal

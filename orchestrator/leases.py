@@ -38,6 +38,8 @@ _OWNED = (
     .order_by(_C.saga_id)  # one order for all who lock several
     .with_for_update()
 )
+# What a frozen process has locked is left to the next look: who waited for it would lose a lease of its own.
+_ORPHANED = sql.select(_C.saga_id).where(_C.owner == sql.bindparam("dead")).with_for_update(skip_locked=True)
 _FIRST_OWNER = sql.select(sql.func.min(_C.owner)).where(_C.owner.is_not(None))
 _NEXT_OWNER = _FIRST_OWNER.where(_C.owner > sql.bindparam("owner"))
 
@@ -63,10 +65,11 @@ def reap(tx: Connection, owner: str, now_us: int, *, alone: bool = False) -> int
     alive = {owner} if alone else {owner, *tx.execute(unexpired).scalars()}
     freed = 0
     for dead in sorted(owners - alive):
-        orphaned = sql.update(SAGAS).where(_C.owner == dead).values(owner=None, due_us=now_us)
-        freed += tx.execute(orphaned).rowcount
+        free = sql.update(SAGAS).where(_C.saga_id.in_(_ORPHANED)).values(owner=None, due_us=now_us)
+        freed += tx.execute(free, {"dead": dead}).rowcount
     gone = ORCHESTRATORS.c.owner != owner
-    tx.execute(sql.delete(ORCHESTRATORS).where(gone if alone else gone & (ORCHESTRATORS.c.expires_us < now_us)))
+    expired = sql.select(ORCHESTRATORS.c.owner).where(gone if alone else gone & (ORCHESTRATORS.c.expires_us < now_us))
+    tx.execute(sql.delete(ORCHESTRATORS).where(ORCHESTRATORS.c.owner.in_(expired.with_for_update(skip_locked=True))))
     return freed
 
 

@@ -66,8 +66,9 @@ class Watching:
                 if watched.error is not None:
                     raise watched.error
                 assert watched.journal is not None
+                last = watched.journal.ended  # as it is told: its run goes on changing it
                 yield watched.journal
-                if watched.journal.ended:
+                if last:
                     return
         finally:
             watched.watchers -= 1

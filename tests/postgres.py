@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ import psycopg
 
 START_S = 20.0
 USER = "ensemble"
+# A program under another user. Popen's own `user` forks, which a process with gRPC in it must not.
+AS_USER = "import os, pwd, sys; os.setuid(pwd.getpwnam(sys.argv[1]).pw_uid); os.execv(sys.argv[2], sys.argv[2:])"
 HOW_TO_GET_IT = (
     "no PostgreSQL server on this machine: `apt-get install postgresql` (Debian, Ubuntu) or "
     "`brew install postgresql@17` (macOS) brings one, which need not run"
@@ -62,7 +65,7 @@ class PostgresServer:
             command += ["-c", f"{name}={value}"]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd="/", user=self._as, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command(command), cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_S
         while True:
@@ -95,7 +98,10 @@ class PostgresServer:
         return self.url(name)
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(command, cwd="/", user=self._as, stdout=subprocess.DEVNULL, check=False)
+        return subprocess.run(self._command(command), cwd="/", stdout=subprocess.DEVNULL, check=False)
+
+    def _command(self, command: list[str]) -> list[str]:
+        return [sys.executable, "-c", AS_USER, self._as, *command] if self._as else command
 
 
 @contextmanager

@@ -92,6 +92,21 @@ async def test_the_sagas_of_an_owner_whose_lease_has_run_out_are_due_and_a_live_
     assert await bench.run(leases.reap, ME, NOW_US) == 0
 
 
+async def test_who_reaps_does_not_wait_for_what_a_frozen_process_has_locked(concurrent: JournalBench) -> None:
+    await concurrent.run(leases.beat, OTHER, NOW_US - 1)
+    await concurrent.add(*(a_saga(name, owner=OTHER) for name in "abc"))
+
+    def half_way(tx: Connection) -> None:
+        leases.beat(tx, OTHER, NOW_US - 1)
+        leases.owned(tx, OTHER, ["a"])
+
+    async with asyncio.timeout(LIMIT_S), concurrent.before_its_commit(half_way):
+        assert await concurrent.run(leases.reap, ME, NOW_US) == 2
+        assert ids(await concurrent.claim()) == ["b", "c"]
+    assert await concurrent.run(leases.reap, ME, NOW_US) == 1
+    assert ids(await concurrent.claim()) == ["a"]
+
+
 async def test_a_lease_that_is_renewed_does_not_run_out(bench: JournalBench) -> None:
     await bench.run(leases.beat, OTHER, NOW_US - 1)
     await bench.run(leases.beat, OTHER, LATER_US)

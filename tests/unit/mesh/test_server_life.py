@@ -112,6 +112,35 @@ async def test_a_stop_lets_a_call_under_way_finish_and_refuses_new_ones() -> Non
             await stopping
 
 
+async def test_a_server_that_stops_fails_no_call_of_clients_that_watch_its_health() -> None:
+    calls, failures, over = 0, [], asyncio.Event()
+
+    async def call_on() -> None:
+        nonlocal calls
+        request = ListNotificationsRequest(order_id="o-1")
+        while not over.is_set():
+            calls += 1
+            try:
+                await NotificationsServiceStub(channel).ListNotifications(request, timeout=5)
+            except grpc.aio.AioRpcError as error:
+                failures.append(f"{error.code().name}: {error.details()}")
+            await asyncio.sleep(0)
+
+    async with serving() as stays:
+        for _ in range(3):
+            over.clear()
+            async with serving() as goes, connect(f"ipv4:{goes.server.address},{stays.server.address}") as channel:
+                goes.server._drain_s = 5
+                await channel.channel_ready()
+                callers = [asyncio.create_task(call_on()) for _ in range(8)]
+                await asyncio.sleep(0.1)
+                await goes.server.stop()
+                over.set()
+                await asyncio.gather(*callers)
+    assert failures == []
+    assert calls > 100
+
+
 async def test_an_open_stream_does_not_hold_up_a_stop() -> None:
     async with serving() as server:
         server.server._drain_s = 30

@@ -168,6 +168,7 @@ class EngineBench:
         contract: Contract = CONTRACT,
         database: type[SqliteDatabase] = SqliteDatabase,
         writing: bool = True,
+        alone: bool = True,
     ) -> None:
         self.database = database(folder / "orchestrator.db", store.METADATA)
         self.changes = Changes()
@@ -179,6 +180,7 @@ class EngineBench:
             self.changes,
             sagas_max=sagas_max,
             queue_max=queue_max,
+            alone=alone,
         )
         self._claiming = asyncio.create_task(self.engine.claim_for_ever())
         self._writing: asyncio.Task[None] | None = None

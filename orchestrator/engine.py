@@ -155,7 +155,7 @@ class Engine:
     async def retry(self, saga_id: str) -> Journal:
         """Sets a stalled saga going again, a choreographed one by adopting it; raises OutOfOrder otherwise.
 
-        Of a damaged saga the steps are forgotten, as the ledgers have their answers; where its own row is damaged, it
+        Of a damaged saga the damaged steps are forgotten, as the ledgers have their answers; where its own row is, it
         has to be started again with its input, under the same id.
         """
         return await self._interventions.retry(saga_id)

@@ -199,16 +199,13 @@ class Interventions:
         return journal
 
     async def _mend(self, saga_id: str) -> None:
-        """Forgets the steps of a saga some of which are damaged, as the ledgers have their answers.
-
-        Raises OutOfOrder where the saga's own row is damaged.
-        """
+        """Forgets the damaged steps of a saga; raises OutOfOrder where the saga's own row is damaged."""
 
         def work(tx: Connection) -> None:
             try:
                 store.load(tx, saga_id, lock=True)
             except Damaged:
-                store.delete_steps(tx, [saga_id])
+                store.delete_damaged_steps(tx, saga_id)
                 store.load(tx, saga_id, lock=True)
 
         try:

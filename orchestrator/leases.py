@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
@@ -85,18 +87,25 @@ def claim(tx: Connection, owner: str, now_us: int, limit: int, workflows: Iterab
     Those of others are left to orchestrators that have them, as during a rolling deployment. Damaged ones are
     quarantined.
     """
-    # Not the plain column: SQLite would look by it, and sort all that has ended.
-    name = _C.process.concat("")
-    known = sql.or_(*((name == process) & (_C.version == version) for process, version in workflows))
-    due = sql.select(_C.saga_id).where(_C.due_us <= now_us, known).order_by(_C.due_us, _C.saga_id).limit(limit)
-    saga_ids = list(tx.execute(due.with_for_update(skip_locked=True)).scalars())
+    due, next_due = _due_of(tuple(workflows))
+    saga_ids = list(tx.execute(due, {"now_us": now_us, "limit": limit}).scalars())
     if saga_ids:
         tx.execute(sql.update(SAGAS).where(_C.saga_id.in_(saga_ids)).values(owner=owner, due_us=None))
     journals, damages = store.load_many(tx, saga_ids) if saga_ids else ([], [])
     for damage in damages:
         store.quarantine(tx, damage)
-    next_due = sql.select(sql.func.min(_C.due_us)).where(_C.due_us.is_not(None), known)
     return Claim(journals, damages, tx.execute(next_due).scalar())
+
+
+@cache
+def _due_of(workflows: tuple[tuple[str, int], ...]) -> tuple[Any, Any]:
+    """The statements that find what is due of these workflows, and when the next one is."""
+    # Not the plain column: SQLite would look by it, and sort all that has ended.
+    name = _C.process.concat("")
+    known = sql.or_(*((name == process) & (_C.version == version) for process, version in workflows))
+    due = sql.select(_C.saga_id).where(_C.due_us <= sql.bindparam("now_us"), known).order_by(_C.due_us, _C.saga_id)
+    next_due = sql.select(sql.func.min(_C.due_us)).where(_C.due_us.is_not(None), known)
+    return due.limit(sql.bindparam("limit")).with_for_update(skip_locked=True), next_due
 
 
 def park(tx: Connection, owner: str, saga_id: str, due_us: int, names: Iterable[str], now_us: int) -> int | None:

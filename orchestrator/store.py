@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from mesh.database import serialize
 from mesh.sql import Prepared, insert
-from orchestrator.journal import FOREVER_US, GOING, STALLED, Journal, StepEntry, Style
+from orchestrator.journal import FOREVER_US, STALLED, Journal, StepEntry, Style
 from orchestrator.tables import MAIL, METADATA, SAGAS, STEPS
 
 __all__ = ["METADATA", "Damaged"]  # and what stands below
@@ -89,6 +89,14 @@ def delete_steps(tx: Connection, saga_ids: Iterable[str]) -> None:
     """Forgets all steps of these sagas."""
     if ids := list(saga_ids):
         tx.execute(sql.delete(STEPS).where(STEPS.c.saga_id.in_(ids)))
+
+
+def delete_damaged_steps(tx: Connection, saga_id: str) -> None:
+    """Forgets the steps of a saga whose rows are damaged; the ledgers have their answers."""
+    for row in tx.execute(_STEPS, {"saga_ids": [saga_id]}).all():
+        if not _is_sound(row):
+            this = (STEPS.c.saga_id == saga_id) & (STEPS.c.method == row.method) & (STEPS.c.step_key == row.step_key)
+            tx.execute(sql.delete(STEPS).where(this))
 
 
 def load(tx: Connection, saga_id: str, *, lock: bool = False) -> Journal | None:
@@ -176,12 +184,6 @@ def mail(tx: Connection, saga_id: str, name: str) -> tuple[bytes, int] | None:
     return (row.body, row.arrived_us) if row else None
 
 
-def going(tx: Connection) -> int:
-    """How many sagas are still to be run to their ends."""
-    query = sql.select(sql.func.count()).select_from(SAGAS).where(SAGAS.c.status.in_(GOING))
-    return int(tx.execute(query).scalar_one())
-
-
 def saga_row(journal: Journal) -> Row:
     """A saga as the table has it."""
     if "\0" in journal.stalled_reason or "\0" in journal.stalled_help:
@@ -222,12 +224,15 @@ def _journal(row: sql.Row[Any]) -> Journal:
 
 def _with_steps(journal: Journal, rows: Iterable[sql.Row[Any]]) -> Journal:
     for row in rows:
-        values = tuple(row)
-        if values[-1] != _checksum(values[:-1]):
+        if not _is_sound(row):
             raise Damaged(journal.saga_id, f"the row of step {row.method}", journal)
-        step = StepEntry(**dict(zip(_STEP_COLUMNS, values[1:-1], strict=True)))
+        step = StepEntry(**dict(zip(_STEP_COLUMNS, row[1:-1], strict=True)))
         journal.steps[step.key] = step
     return journal
+
+
+def _is_sound(step: sql.Row[Any]) -> bool:
+    return bool(step[-1] == _checksum(tuple(step)[:-1]))
 
 
 def _checksum(values: Row) -> int:

@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+import sqlalchemy as sql
 
 from mesh.errors import AlreadyExists, Invalid, NotFound, OutOfOrder, Refused
-from orchestrator import store
 from orchestrator.journal import StepStatus
+from orchestrator.tables import SAGAS
 from shop.orders.v1.events_pb2 import OrderConfirmed, OrderPlaced
 from shop.orders.v1.order_pb2 import OrderStatus
 from tests.builders import an_order
@@ -191,7 +192,7 @@ async def test_what_cannot_be_started_is_refused_and_leaves_nothing(
 ) -> None:
     with pytest.raises(error):
         await engine.engine.start(process, input_)
-    assert await engine.database.run(store.going) == 0
+    assert await engine.database.run(lambda tx: tx.execute(sql.select(SAGAS)).all()) == []
 
 
 async def test_a_start_is_idempotent_by_its_id_and_its_input(

@@ -18,6 +18,13 @@ from mesh import registry
 PRUNE_TIMEOUT_S = 60.0
 
 
+_VERDICTS = {
+    api.CancelVerdict.CANCEL_VERDICT_CANCELLED: "cancelled in time: what was done is being reversed",
+    api.CancelVerdict.CANCEL_VERDICT_TOO_LATE: "too late: the pivot had decided, and the saga goes forward",
+    api.CancelVerdict.CANCEL_VERDICT_UNSPECIFIED: "not decided yet, and kept: `ensemble saga watch` shows the end",
+}
+
+
 def status_name(saga: api.Saga) -> str:
     """E.g. RUNNING."""
     return api.SagaStatus.Name(saga.status).removeprefix("SAGA_STATUS_")
@@ -33,15 +40,33 @@ def show(saga: api.Saga, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_plain(saga)), flush=True)
         return
-    console.print(f"{saga.saga_id}  {saga.process}  {style_name(saga).lower()}  {status_name(saga)}", markup=False)
+    process = f"{saga.process} v{saga.version}" if saga.version > 1 else saga.process
+    console.print(f"{saga.saga_id}  {process}  {style_name(saga).lower()}  {status_name(saga)}", markup=False)
+    if saga.parent:
+        console.print(f"  started by: {saga.parent}", markup=False)
     if saga.refusal.reason:
         console.print(f"  refused: {saga.refusal.reason}", markup=False)
     if saga.stalled_reason:
         console.print(f"  stalled: {saga.stalled_reason}\n  help: {saga.stalled_help}", markup=False)
     for step in saga.steps:
         sign, _ = SIGNS[step_status(step)]
+        key = f" {step.step_key}" if step.step_key else ""
         error = f"  {step.last_error}" if step.last_error else ""
-        console.print(f"  {sign} {step.method}  tries {step.attempts}{error}", markup=False)
+        console.print(f"  {sign} {step.method}{key}  tries {step.attempts}{error}", markup=False)
+    if saga.HasField("wakes"):
+        console.print(f"  waits, until {saga.wakes.ToDatetime().isoformat(timespec='seconds')}Z at most", markup=False)
+
+
+async def cancel(mesh: MeshClient, saga_id: str, *, as_json: bool) -> None:
+    """Asks for the no-go side, and prints who won."""
+    answer = await mesh.orchestrator.CancelSaga(api.CancelSagaRequest(saga_id=saga_id), timeout=READ_TIMEOUT_S)
+    if as_json:
+        name = api.CancelVerdict.Name(answer.verdict).removeprefix("CANCEL_VERDICT_")
+        verdict = {"CANCELLED": "CANCELLED", "TOO_LATE": "TOO_LATE"}.get(name, "UNDECIDED")
+        print(json.dumps({**_plain(answer.saga), "verdict": verdict}), flush=True)
+        return
+    show(answer.saga, as_json=False)
+    console.print(_VERDICTS[answer.verdict], markup=False)
 
 
 async def list_sagas(mesh: MeshClient, request: api.ListSagasRequest, *, as_json: bool) -> None:
@@ -60,12 +85,10 @@ async def list_sagas(mesh: MeshClient, request: api.ListSagasRequest, *, as_json
 
 
 async def act(mesh: MeshClient, action: str, saga_id: str) -> api.Saga:
-    """Calls the method of an action: get, cancel, retry, hand-over or adopt."""
+    """Calls the method of an action: get, retry, hand-over or adopt."""
     stub = mesh.orchestrator
     if action == "get":
         return (await stub.GetSaga(api.GetSagaRequest(saga_id=saga_id), timeout=READ_TIMEOUT_S)).saga
-    if action == "cancel":
-        return (await stub.CancelSaga(api.CancelSagaRequest(saga_id=saga_id), timeout=READ_TIMEOUT_S)).saga
     if action == "retry":
         return (await stub.RetrySaga(api.RetrySagaRequest(saga_id=saga_id), timeout=READ_TIMEOUT_S)).saga
     if action == "hand-over":

@@ -82,6 +82,22 @@ def saga_prune(data: Path, as_json: bool, older_than: timedelta) -> None:
     run(go)
 
 
+@saga.command("cancel")
+@data_option
+@json_option
+@click.argument("saga_id")
+def saga_cancel(data: Path, as_json: bool, saga_id: str) -> None:
+    """Ask for the no-go side; the pivot decides whether it comes in time."""
+    from console import sagas
+    from console.client import MeshClient
+
+    async def go() -> None:
+        async with MeshClient(settings_for(data)) as mesh:
+            await sagas.cancel(mesh, saga_id, as_json=as_json)
+
+    run(go)
+
+
 def _saga_action(name: str, text: str) -> None:
     @saga.command(name, help=text)
     @data_option
@@ -99,7 +115,6 @@ def _saga_action(name: str, text: str) -> None:
 
 
 _saga_action("get", "Show one saga with its steps.")
-_saga_action("cancel", "Ask for the no-go side; the pivot decides whether it comes in time.")
 _saga_action("retry", "Set a stalled saga going again.")
 _saga_action("hand-over", "Give a running saga to choreography.")
 _saga_action("adopt", "Let the orchestrator drive a choreographed saga.")

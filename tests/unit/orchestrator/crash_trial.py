@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ from orchestrator.workflow import Workflow, Workflows
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Order
 from tests.unit.orchestrator.counted_shop import Books, CountedShop
-from tests.unit.orchestrator.engine_bench import packed
+from tests.unit.orchestrator.engine_bench import FORWARD, packed
 from tests.unit.orchestrator.mortal_process import MortalCalls, MortalDatabase, Network, Process
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class Scenario:
     workflows: tuple[Workflow, ...]  # the first one is started
     contract: Contract
     order: Order
+    steps: Sequence[str] = tuple(FORWARD)  # that it takes, where a pivot decides for go
     cancelled_at: str = ""  # the point at which a client asks for that
     insists: bool = False  # asks again, where the first time was not acknowledged
     decides: str = "ConfirmOrder"  # the step after whose call a cancellation may come too late

@@ -119,7 +119,7 @@ def test_where_others_may_live_a_dead_ones_sagas_wait_for_the_end_of_its_lease(e
 
 
 @pytest.mark.parametrize("late", [2, None], ids=["in between", "after the end"])
-@pytest.mark.parametrize("scenario", ["completing", "no carrier", "cancelled in the fan-out"])
+@pytest.mark.parametrize("scenario", ["completing", "cancelled in the fan-out", "without a pivot, no carrier"])
 def test_calls_of_the_dead_may_arrive_when_another_has_taken_over(enumeration: Enumeration, late: int | None) -> None:
     enumeration.every_point(held=True, late=late)
     enumeration.end()

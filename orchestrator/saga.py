@@ -119,6 +119,9 @@ class Saga(grpc.aio.Channel):
         child_id = identity.saga_id(event)
         entry = self._waits.entry(CHILD, f"{process}/{child_id}")
         if entry.status == STEP_RUNNING:
+            # First that it is started, and all that went into its event: a parent that turns back after a crash looks
+            # for its children here, and one that goes on must not start this one with another time.
+            await self._engine.flushed()
             try:
                 await self._engine.start_child(process, event, self.saga_id)
             except errors.MeshError as error:

@@ -90,7 +90,7 @@ async def all_serve(mesh: RunningMesh) -> None:
     async def serve() -> bool:
         return all(one.state == control.SERVING for one in await control.health(mesh.file))
 
-    await eventually(serve, within_s=60, every_s=0.2, what="every part's SERVING")
+    await eventually(serve, within_s=60, every_s=0.5, what="every part's SERVING")
 
 
 class Tables:

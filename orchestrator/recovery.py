@@ -66,7 +66,8 @@ class Recovery:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             try:
-                await self.beat()
+                if freed := await self.beat():
+                    log.info("%d sagas that nobody ran any more are due", freed)
             except Unavailable as error:
                 log.warning("no heartbeat: %s", error)
 

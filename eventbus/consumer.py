@@ -129,8 +129,14 @@ class Consumer:
             await self._bury(message, delivery, ours.reason or type(error).__name__, ours.message)
             return
         delay_s = RETRY.bound_s(delivery.deliveries)
+        unforeseen = None if isinstance(error, MeshError) else error  # ours say all in a line
         log.warning(
-            "%s: delivery %d failed, again in %.1f s", delivery.event, delivery.deliveries, delay_s, exc_info=error
+            "%s: delivery %d failed, again in %.1f s: %s",
+            delivery.event,
+            delivery.deliveries,
+            delay_s,
+            error,
+            exc_info=unforeseen,
         )
         await _answer(lambda: message.nak(delay=delay_s))
 

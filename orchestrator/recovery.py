@@ -59,13 +59,15 @@ class Recovery:
         self._alone = alone
         self._look_every_s = look_every_s
         self._strays: set[str] = set()
+        self._leased_until_us: int | None = None
 
     async def beat_for_ever(self) -> None:
         """Renews the lease, frees what dead orchestrators own, and lets go of what was taken from this one."""
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             try:
-                await self.beat()
+                if freed := await self.beat():
+                    log.info("%d sagas that nobody ran any more are due", freed)
             except Unavailable as error:
                 log.warning("no heartbeat: %s", error)
 
@@ -91,14 +93,18 @@ class Recovery:
         # Owned at two heartbeats and still driven by nobody: commits whose outcome nobody knew.
         strays = [saga_id for saga_id in self._strays if not self._runs.knows(saga_id)]
         now_us = self._clock.now_us()
+        expires_us = now_us + int(LEASE_S * 1e6)
+        # Whose own lease ran out was frozen or without its database, and so perhaps were the others: their turn first.
+        was_away = self._leased_until_us is not None and self._leased_until_us < now_us
 
         def work(tx: Connection) -> tuple[int, set[str]]:
-            leases.beat(tx, self._owner, now_us + int(LEASE_S * 1e6))
-            freed = leases.reap(tx, self._owner, now_us, alone=self._alone)
+            leases.beat(tx, self._owner, expires_us)
+            freed = 0 if was_away else leases.reap(tx, self._owner, now_us, alone=self._alone)
             freed += leases.release(tx, self._owner, strays, now_us)
             return freed, leases.owned_by(tx, self._owner)
 
         freed, owned = await self._database.run(work)
+        self._leased_until_us = expires_us
         self._strays = {saga_id for saga_id in owned if not self._runs.knows(saga_id)}
         self._runs.lost(running - owned)
         if freed:

@@ -110,6 +110,8 @@ class Outbox:
             while self._marks:
                 marks, self._marks = self._marks, []
                 await self._database.run(lambda tx, marks=marks: self._ledger.published(tx, marks))  # type: ignore[misc]
+        except Unavailable as error:
+            log.warning("events were published and cannot be marked now; they will be published again: %s", error)
         except Exception:
             log.exception("events were published and could not be marked; they will be published again")
         finally:

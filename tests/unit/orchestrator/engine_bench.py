@@ -15,6 +15,7 @@ from google.rpc import status_pb2
 
 from mesh import errors
 from mesh.changes import Changes
+from mesh.clock import Clock
 from mesh.contract import Contract, Method, service_name
 from mesh.errors import Refused
 from mesh.sqlite import SqliteDatabase
@@ -169,6 +170,7 @@ class EngineBench:
         database: type[SqliteDatabase] = SqliteDatabase,
         writing: bool = True,
         alone: bool = True,
+        clock: Clock | None = None,
     ) -> None:
         self.database = database(folder / "orchestrator.db", store.METADATA)
         self.changes = Changes()
@@ -181,6 +183,7 @@ class EngineBench:
             sagas_max=sagas_max,
             queue_max=queue_max,
             alone=alone,
+            clock=clock,
         )
         self._claiming = asyncio.create_task(self.engine.claim_for_ever())
         self._writing: asyncio.Task[None] | None = None

@@ -11,8 +11,11 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from ensemble.orchestrator.v1.orchestrator_pb2 import CancelVerdict
+from mesh.clock import LoopClock
+from mesh.errors import Unavailable
 from mesh.inline_database import InlineDatabase
 from orchestrator import store
+from orchestrator.recovery import HEARTBEAT_S, LEASE_S
 from orchestrator.watching import LOOK_EVERY_S, Watching
 from shop.inventory.v1.inventory_pb2 import SetStockRequest
 from shop.orders.v1.order_pb2 import Order
@@ -28,12 +31,15 @@ WATCHERS = 500
 
 
 class Shared(InlineDatabase):
-    """The database of both, which counts transactions."""
+    """The database of both, which counts transactions, and may be away."""
 
     runs = 0
+    away = False
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         self.runs += 1
+        if self.away:
+            raise Unavailable("nothing was changed")
         return await super().run(work)
 
 
@@ -45,15 +51,27 @@ class Replicas:
         self.database = Shared(store.METADATA)
         self.runs, self.asked = (
             EngineBench(
-                folder, self.shop, database=lambda *_: self.database, sagas_max=SAGAS, queue_max=SAGAS, alone=False
+                folder, self.shop, database=lambda *_: self.database, sagas_max=SAGAS, alone=False, clock=LoopClock()
             )
             for _ in range(2)
         )
         self.watching = Watching(self.asked.engine, self.database, self.asked.changes)
         self._looking = asyncio.create_task(self.watching.look_for_ever())
+        self._beating: dict[EngineBench, asyncio.Task[None]] = {}
+
+    async def beat(self) -> None:
+        """Lets both renew their leases."""
+        for bench in (self.runs, self.asked):
+            await bench.engine.join()
+            self._beating[bench] = asyncio.create_task(bench.engine.beat_for_ever())
+
+    def silence(self, bench: EngineBench) -> None:
+        """Lets an engine renew its lease no more."""
+        self._beating[bench].cancel()
 
     async def close(self) -> None:
-        self._looking.cancel()
+        for task in (self._looking, *self._beating.values()):
+            task.cancel()
         for engine in (self.runs, self.asked):
             await engine.crash()
         await self.shop.close()
@@ -126,3 +144,35 @@ async def test_a_cancellation_is_not_lost_where_another_engine_has_taken_the_sag
         both.shop.open.set()
         assert (await last_state(both.watching, order))[0] == COMPENSATED
         assert not both.asked.engine.runs(order.order_id)
+
+
+@in_virtual_time
+async def test_nobody_takes_sagas_of_others_because_the_database_was_away_from_all(tmp_path: Path) -> None:
+    async with replicas(tmp_path) as both:
+        await both.beat()
+        both.shop.open.clear()
+        placed = {bench: an_order() for bench in (both.runs, both.asked)}
+        for bench, order in placed.items():
+            await bench.start(order)
+        both.database.away = True
+        await asyncio.sleep(3 * LEASE_S)
+        both.database.away = False
+        await asyncio.sleep(2 * LEASE_S)
+        for bench, order in placed.items():
+            stored = await bench.stored(order.order_id)
+            assert stored is not None
+            assert stored.owner == bench.engine.owner
+            assert bench.engine.runs(order.order_id)
+
+
+@in_virtual_time
+async def test_the_sagas_of_a_silent_engine_are_run_by_another_within_five_seconds(tmp_path: Path) -> None:
+    async with replicas(tmp_path) as both:
+        await both.beat()
+        both.shop.open.clear()
+        order = an_order()
+        await both.runs.start(order)
+        await asyncio.sleep(HEARTBEAT_S * 4 + 0.001)  # it has renewed its lease, as late as can be
+        both.silence(both.runs)
+        await asyncio.sleep(5)
+        assert both.asked.engine.runs(order.order_id)

@@ -13,7 +13,8 @@ What may happen to a work, and what holds afterwards:
   gets Unavailable, repeats its step, and the ledger answers;
 - a statement waits for a lock or runs over its time limit: nothing was changed, its caller gets Unavailable;
 - this process is frozen in the middle of it: the server ends the transaction, so that nobody waits for its locks
-  longer than for a slow statement.
+  longer than for a slow statement. Between the rows of an `executemany`, which go through a pipeline, the server has no
+  limit for that: there another process of the same part ends it (`watch`).
 
 Isolation is READ COMMITTED, whatever the server's default is: each statement sees what was committed when it began,
 which is what waiting for a lock and then looking relies on (mesh.database.serialize).
@@ -22,10 +23,12 @@ which is what waiting for a lock and then looking relies on (mesh.database.seria
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TypeAlias, TypeVar
 
 import psycopg
@@ -49,6 +52,14 @@ CONNECT_LIMIT_S = 5
 IDLE_LIMIT_S = STATEMENT_LIMIT_S - 1
 # A server that is gone without a word is noticed after about so long.
 SILENCE_LIMIT_S = 10
+
+# Between its looks for connections of the same part that are frozen in a pipeline; and what ends them.
+LOOK_EVERY_S = 1.0
+_END_FROZEN = sql.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND usename = current_user AND application_name = current_setting('application_name')"
+    " AND state = 'active' AND wait_event = 'ClientRead' AND state_change < clock_timestamp() - :limit"
+)
 
 # How long a migration's statement, or a replica's wait for another's migration, may take.
 MIGRATION_LIMIT_S = 600
@@ -98,8 +109,12 @@ class PostgresDatabase:
         return await asyncio.shield(self._loop.run_in_executor(self._threads, self._transact, work))
 
     async def watch(self) -> None:
-        """Waits for ever: connections come and go, and the process need not end for it."""
-        await self._loop.create_future()
+        """Never ends, as connections come and go and the process need not; frees what frozen replicas hold."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            with contextlib.suppress(Unavailable):
+                if ended := await self.run(_end_frozen):
+                    log.warning("%d transactions of processes that are frozen were ended", ended)
 
     async def close(self) -> None:
         """See Database."""
@@ -172,6 +187,10 @@ def _make(engine: sql.Engine, schema_name: str, schemas: tuple[Schema, ...]) -> 
         connection.execute(CreateSchema(schema_name, if_not_exists=True))
         for schema in schemas:
             schema.create_all(connection)
+
+
+def _end_frozen(tx: Connection) -> int:
+    return len(tx.execute(_END_FROZEN, {"limit": timedelta(seconds=IDLE_LIMIT_S)}).all())
 
 
 def _commit(connection: Connection, work: Callable[[Connection], T]) -> T:

@@ -66,6 +66,16 @@ def until_gone(url: str, pid: int) -> None:
             time.sleep(0.01)
 
 
+def until_locked(url: str) -> None:
+    """Waits until somebody has locked the notes."""
+    deadline = time.monotonic() + LIMIT_S
+    query = "SELECT 1 FROM pg_locks WHERE relation = 'notes.notes'::regclass AND mode = 'RowExclusiveLock' AND granted"
+    with psycopg.connect(url, autocommit=True) as other:
+        while not other.execute(query).fetchone():
+            assert time.monotonic() < deadline, "nobody has locked them"
+            time.sleep(0.01)
+
+
 @contextmanager
 def before_commit(act: Callable[[Connection], None]) -> Any:
     """Inside, every commit is preceded by something."""
@@ -263,6 +273,29 @@ async def test_a_frozen_process_does_not_keep_its_locks(postgres_url: str, monke
     assert await notes_in(other) == {"frozen", "went past"}
     await freezing.close()
     await other.close()
+
+
+async def test_a_process_that_is_frozen_between_the_rows_of_a_batch_does_not_keep_its_locks(
+    database: PostgresDatabase, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes it for active, and waits for its next row without a limit."""
+    monkeypatch.setattr(postgres, "IDLE_LIMIT_S", 0.5)
+    monkeypatch.setattr(postgres, "LOOK_EVERY_S", 0.1)
+    await database.run(Note("old"))
+    watching = asyncio.create_task(database.watch())
+    rename = sql.update(NOTES).values(text="new")
+    with psycopg.connect(postgres_url, application_name="ensemble notes", options="-c search_path=notes") as frozen:
+        frozen.pgconn.enter_pipeline_mode()
+        frozen.pgconn.send_query_params(b"BEGIN", None)
+        frozen.pgconn.send_query_params(str(rename.compile(compile_kwargs={"literal_binds": True})).encode(), None)
+        frozen.pgconn.send_flush_request()
+        frozen.pgconn.flush()
+        until_locked(postgres_url)
+        async with asyncio.timeout(LIMIT_S):
+            assert await database.run(lambda tx: tx.execute(rename).rowcount) == 1
+        assert not watching.done()
+        watching.cancel()
+        frozen.pgconn.finish()
 
 
 async def test_a_work_that_goes_on_after_a_failed_statement_is_not_taken_for_done(database: PostgresDatabase) -> None:

@@ -101,6 +101,7 @@ class PostgresDatabase:
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(connections_max, thread_name_prefix=f"database {schema_name}")
         self._closed = False
+        self._trouble = ""  # what was said last, and nothing was committed since
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """See Database."""
@@ -128,15 +129,27 @@ class PostgresDatabase:
         while True:
             try:
                 with self._engine.connect() as connection:
-                    return _commit(connection, work)
+                    result = _commit(connection, work)
             except (DBAPIError, psycopg.Error) as error:
                 if tries == TRIES_MAX or not _may_run_again(error):
-                    raise _explained(error) from None
-                log.info("a transaction was rolled back and is run again: %s", _cause(error))
+                    raise self._told(_explained(error), error) from None
+                log.info("a transaction was rolled back and is run again: %s", _text(error))
             except StopIteration as error:  # which a future refuses to hold
                 raise RuntimeError("a work raised StopIteration") from error
+            else:
+                if self._trouble:
+                    self._trouble = ""
+                    log.info("transactions are committed again")
+                return result
             time.sleep(_AGAIN.delay_s(tries))
             tries += 1
+
+    def _told(self, told: Exception, error: Failure) -> Exception:
+        """Logs a trouble once, until it is another or has passed: in an outage hundreds of works meet it."""
+        if isinstance(told, Unavailable) and told.message != self._trouble:
+            self._trouble = told.message
+            log.error("%s (%s)", told.message, _text(error))
+        return told
 
 
 def open_read_only(url: str, schema_name: str) -> sql.Engine:
@@ -205,7 +218,7 @@ def _commit(connection: Connection, work: Callable[[Connection], T]) -> T:
         connection.commit()
     except (DBAPIError, psycopg.Error) as error:
         if _is_broken(error):
-            log.error("a commit is in doubt: %s", _cause(error))
+            log.error("a commit is in doubt: %s", _text(error))
             raise Unavailable(
                 "the service lost its database during a commit, so it is in doubt what was changed; try again",
                 reason="DATABASE_UNAVAILABLE",
@@ -236,7 +249,6 @@ def _explained(error: Failure) -> Exception:
     trouble = _TROUBLES.get(state) or _TROUBLES.get(state[:2])
     if trouble is None:
         return error
-    log.error("a transaction was not committed: %s (%s)", trouble, cause)
     return Unavailable(f"nothing was changed, as {trouble}; try again later", reason="DATABASE_UNAVAILABLE")
 
 
@@ -247,6 +259,11 @@ def _sqlstate(error: Failure) -> str:
 def _cause(error: Failure) -> BaseException | None:
     """The driver's own error: SQLAlchemy's adds the statement and its parameters, which are nobody's business."""
     return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _text(error: Failure) -> str:
+    """What the driver says, which may be of several lines, in one."""
+    return " ".join(str(_cause(error)).split())
 
 
 def _why_lost(url: sql.URL, schema_name: str, error: DBAPIError) -> str:

@@ -213,6 +213,28 @@ async def test_while_the_server_is_away_callers_are_told_so_and_nothing_of_the_d
     assert await notes_in(database) == {"before", "after"}
 
 
+async def test_an_outage_is_logged_once_in_one_line_and_so_is_its_end(
+    database: PostgresDatabase, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="mesh.postgres")
+    postgres_server.end()
+    try:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await database.run(Note("meanwhile"))
+    finally:
+        postgres_server.start()
+    for _ in range(3):
+        await database.run(notes_seen)
+    said = [(one.levelname, one.getMessage()) for one in caplog.records if "run again" not in one.getMessage()]
+    assert [level for level, _ in said] == ["ERROR", "INFO"]
+    assert "\n" not in said[0][1]
+
+
+def notes_seen(tx: Connection) -> int:
+    return len(tx.execute(sql.select(NOTES)).all())
+
+
 async def test_a_statement_over_its_time_limit_is_ended(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "STATEMENT_LIMIT_S", 0.1)
     database = PostgresDatabase(postgres_url, "notes", METADATA)

@@ -130,6 +130,7 @@ class Run:
             raise _refusal_in(group) from group
         if result is not None:
             self.journal.result = pack(result)
+        self.journal.cancelling, self.journal.refusal = False, b""  # asked for while it was ending: too late
         self._set(COMPLETED)
 
     async def _back(self) -> None:

@@ -61,6 +61,7 @@ class Books:
     orders: dict[str, int]  # statuses, by order id
     money: dict[str, str]  # states, by order id
     parcels: dict[str, str]
+    tracking: dict[str, tuple[str, str]]  # a parcel's number as orders and as shipping knows it
     unpublished: int
 
 
@@ -109,13 +110,17 @@ class CountedShop:
         effects = sorted(await self._rows(_ALL_EFFECTS), key=lambda row: row.nth)
         stock, *_ = await self._rows(_ALL_STOCK, "inventory")
         assert stock.on_hand + stock.reserved == ON_HAND
+        orders = await self._rows(_ALL_ORDERS, "orders")
+        parcels = {row.order_id: row for row in await self._rows(_ALL_PARCELS, "shipping")}
+        tracking = {one.order_id: one.tracking_number for one in orders}
         return Books(
             effects=[(row.saga_id, row.method) for row in effects],
             ledgers={(row.saga_id, row.method.rpartition(".")[2]): str(row.state) for row in ledgers},
             reserved=stock.reserved,
-            orders={row.order_id: row.status for row in await self._rows(_ALL_ORDERS, "orders")},
+            orders={row.order_id: row.status for row in orders},
             money={row.order_id: row.state for row in await self._rows(_ALL_MONEY, "payments")},
-            parcels={row.order_id: row.state for row in await self._rows(_ALL_PARCELS, "shipping")},
+            parcels={order_id: row.state for order_id, row in parcels.items()},
+            tracking={key: (tracking.get(key, ""), row.tracking_number) for key, row in parcels.items()},
             unpublished=sum(row.due is not None for row in ledgers),
         )
 

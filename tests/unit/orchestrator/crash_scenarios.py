@@ -109,6 +109,7 @@ SCENARIOS: dict[str, Scenario] = {
     "cancelled in the fan-out, by one who insists": _fulfil(cancelled_at="call BookShipment", insists=True),
     "cancelled at the pivot": _fulfil(cancelled_at="call ConfirmOrder"),
     "cancelled behind the pivot": _fulfil(cancelled_at="reply ConfirmOrder"),
+    "cancelled while it is sent": _fulfil(cancelled_at="call DispatchShipment"),
     "cancelled before the last step": _fulfil(cancelled_at="call CompleteOrder"),
     "waiting": replace(_PATIENT, published_at="committed Engine._park"),
     "waiting for what came before": replace(_PATIENT, published_at="committed Engine._add"),
@@ -118,7 +119,9 @@ SCENARIOS: dict[str, Scenario] = {
     "without a pivot, declined": replace(_HOLD, order=order(payment_token="tok_declined")),
     "without a pivot, no carrier": replace(_HOLD, order=order(ship_to=ship_to("AQ"))),
     "without a pivot, cancelled": replace(_HOLD, cancelled_at="reply AuthorizePayment"),
-    "without a pivot, cancelled by one who insists": replace(_HOLD, cancelled_at="done AuthorizePayment", insists=True),
+    "without a pivot, cancelled by one who insists": replace(
+        _HOLD, cancelled_at="done AuthorizePayment", insists=True, leg_s=0.0
+    ),
     "a child": _TWO,
     "a child that is declined": replace(_TWO, order=order(payment_token="tok_declined")),
     "a child, the parent without a carrier": replace(_TWO, order=order(ship_to=ship_to("AQ"))),

@@ -50,6 +50,7 @@ def _ledger(books: Books, saga_id: str) -> dict[str, str]:
 def _check_saga(trial: Trial, journal: Journal) -> None:
     assert journal.ended, f"{journal.saga_id} is {SagaStatus.Name(journal.status)} {journal.stalled_reason}"
     assert (journal.owner, journal.due_us) == (None, None)
+    assert bool(journal.refusal) == (journal.status == COMPENSATED), "a refusal and no way back, or none and one"
     ledger = _ledger(trial.books, journal.saga_id)
     effects = [method for saga_id, method in trial.books.effects if saga_id == journal.saga_id]
     done = {method for method, state in ledger.items() if state == State.DONE}
@@ -61,6 +62,7 @@ def _check_saga(trial: Trial, journal: Journal) -> None:
         assert set(ledger) - set(effects) <= {"CancelOrder"}
         assert ledger.get("CancelOrder", State.REFUSED) == State.REFUSED
         assert trial.books.orders[journal.saga_id] == OrderStatus.ORDER_STATUS_COMPLETED
+        assert len(set(trial.books.tracking.get(journal.saga_id, ()))) <= 1, "another number than the parcel's"
     else:
         assert set(BACK) <= done, "the way back is not complete"
         assert not done & {"ConfirmOrder", "CapturePayment", "DispatchShipment", "CompleteOrder"}

@@ -74,9 +74,9 @@ def _add(tx: Connection, journal: Journal) -> Journal | None:
         known = store.load(tx, journal.saga_id, lock=True)
     except Damaged as damage:
         log.warning("%s; started again, the ledgers know what was done", damage)
-        store.delete_steps(tx, [journal.saga_id])
         known = None
     if known is None or not known.input:  # only strange events of it were seen
+        store.delete_steps(tx, [journal.saga_id])  # what was seen are no answers
         store.put_saga(tx, journal)
         return None
     return known

@@ -55,8 +55,10 @@ class Scenario:
     cancelled_at: str = ""  # the point at which a client asks for that
     insists: bool = False  # asks again, where the first time was not acknowledged
     decides: str = "ConfirmOrder"  # the step after whose call a cancellation may come too late
-    published: Message | None = None
-    published_at: str = ""
+    cancelled_after_s: float | None = None  # the same, by the client's clock
+    published: Message | None = None  # an event of the choreography
+    published_after_s: float = 0.0
+    varies: bool = False  # what it comes to depends on when something happens
     leg_s: float = 0.004  # with the disk, two legs are about the journal's lag: steps are written one by one, or not
     slow_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -135,7 +137,8 @@ class Trial:
         self.books: Books
         self.journals: dict[str, Journal]
         self.moot = False  # nothing was under way that could have arrived late
-        self.must_turn_back = False  # a cancellation was acknowledged in time
+        self.cancelled = False  # a cancellation was acknowledged
+        self.must_turn_back = False  # and that in time
         self._shop = shop
         self._journal = journal
         self._network = Network(shop, scenario.leg_s, scenario.slow_s, holds_at_death=plan.held)
@@ -180,6 +183,10 @@ class Trial:
 
     async def _live(self) -> None:
         self._act(self._place())
+        if self.scenario.published is not None:
+            self._act(self._publish(self.scenario.published))
+        if self.scenario.cancelled_after_s is not None:
+            self._act(self._cancel_later(self.scenario.cancelled_after_s))
         for nth, last in enumerate((*self.plan.lasts, None)):
             life = self._begin(last)
             resting = asyncio.create_task(self._rests(life))
@@ -260,11 +267,16 @@ class Trial:
             return
         decided = any(f"call {self.scenario.decides}" in one.process.points for one in self._lives)
         self.must_turn_back = not decided and not journal.ended
+        self.cancelled = True
 
-    async def _publish(self, life: Life) -> None:
-        assert self.scenario.published is not None
-        self._undelivered.append(self.scenario.published)
-        await self._deliver(life)
+    async def _cancel_later(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await self._cancel(self._lives[-1])
+
+    async def _publish(self, event: Message) -> None:
+        await asyncio.sleep(self.scenario.published_after_s)
+        self._undelivered.append(event)
+        await self._deliver(self._lives[-1])
 
     async def _deliver(self, life: Life) -> None:
         """As the broker does, which keeps what is not acknowledged."""
@@ -274,7 +286,8 @@ class Trial:
                 name = event.DESCRIPTOR.full_name
                 delivery = Delivery(name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1)
                 await life.answers(life.tracker.handle(delivery))
-                self._undelivered.remove(event)
+                if event in self._undelivered:  # else it was delivered twice, as happens
+                    self._undelivered.remove(event)
         except Died:
             return
 
@@ -290,8 +303,6 @@ class Trial:
         life = self._lives[nth]
         if point == self.scenario.cancelled_at:
             self._once(point, self._cancel(life))
-        if point == self.scenario.published_at:
-            self._once(f"published {point}", self._publish(life))
         if nth == 1 and point.startswith("call "):
             self._calls_of_second += 1
             if self._calls_of_second == self.plan.late:

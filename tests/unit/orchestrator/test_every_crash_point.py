@@ -99,6 +99,11 @@ def _points(nth: int = 0, step: int = 1) -> Iterable[int]:
     return ONLY[nth : nth + 1] or itertools.count(0, step)
 
 
+@pytest.fixture(autouse=True)
+def quick_sweeps() -> None:
+    """Sweeps as seldom as in life: in virtual time nobody waits for them, and each is a transaction."""
+
+
 @pytest.fixture(scope="module")
 def trials() -> Trials:
     return Trials()

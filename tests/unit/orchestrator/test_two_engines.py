@@ -89,6 +89,11 @@ async def assert_the_books_are_exact(shop: FarShop, ends: dict[str, int], all_: 
     assert await shop.reserved() == (STOCK - completed, completed)
 
 
+@pytest.fixture(autouse=True)
+def quick_sweeps() -> None:
+    """Sweeps as seldom as in life: in virtual time nobody waits for them, and each is a transaction."""
+
+
 @pytest.mark.parametrize("refused_by", ["", *REFUSALS])
 @in_virtual_time
 async def test_two_engines_come_to_the_same_ends_as_one(tmp_path: Path, refused_by: str) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from eventbus import broker
 from mesh.addresses import MeshFile, Part
 from mesh.backoff import Backoff
+from mesh.ports import NoFreePort, free_port
 from mesh.settings import Settings
 from services import SERVICES
 
@@ -152,7 +153,7 @@ class Supervisor:
         self._look_for_database()
         ports = _ports(self.base_port)
         if not self.nats_url:
-            await self._start_broker(next(ports) if self.base_port == 0 else _free_port(4222))
+            await self._start_broker(next(ports) if self.base_port == 0 else _port(4222))
         for service in PARTS:
             for number in range(1, self.replicas.get(service, 1) + 1):
                 self._children.append(self._part(service, number, f"{HOST}:{next(ports)}"))
@@ -242,22 +243,16 @@ def _ports(base: int) -> Iterator[int]:
     """Free ports, from `base` on; with 0 any."""
     port = base
     while True:
-        port = _free_port(port)
+        port = _port(port)
         yield port
         port = port + 1 if base else 0
 
 
-def _free_port(wanted: int) -> int:
-    """A free port: the one that is wanted, or the next free one; with 0 any."""
-    for port in range(wanted, wanted + 1000) if wanted else [0]:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise CannotStart(f"no free port from {wanted} on; choose others with --base-port")
+def _port(wanted: int) -> int:
+    try:
+        return free_port(HOST, wanted)
+    except NoFreePort as error:
+        raise CannotStart(f"{error}; choose others with --base-port") from None
 
 
 def _accepts(host: str, port: int) -> bool:

@@ -12,6 +12,7 @@ postgres     its backend for parts with replicas
 sql          the SQL that both backends understand
 server       servicers as gRPC endpoints: health, reflection, deadlines, admission, graceful stop
 channel      connections to other services
+ports        free ports of this machine
 addresses    where the services and the broker of this mesh are
 backoff      growing, jittered delays
 changes      wakes those who wait for a change of one thing

@@ -18,6 +18,7 @@ from typing import TypeVar
 from console import control
 from eventbus import broker
 from mesh.addresses import MeshFile
+from mesh.ports import free_port
 from mesh.settings import Settings
 
 T = TypeVar("T")
@@ -115,9 +116,7 @@ class Broker:
     """A real nats-server in a folder of its own, which can be killed and started again on its port."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port("127.0.0.1")
         self._configuration = broker.write_configuration(folder, f"127.0.0.1:{self._port}")
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+
+from mesh.ports import free_port
 
 START_S = 20.0
 USER = "ensemble"
@@ -44,9 +45,7 @@ class PostgresServer:
         self._as = _unprivileged()
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port("127.0.0.1")
         if self._as:
             shutil.chown(folder, self._as)
         initdb = [str(binary("initdb")), "-D", str(folder / "data"), "-U", USER, "-A", "trust", "-E", "UTF8"]

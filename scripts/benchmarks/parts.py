@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from eventbus import broker
+from mesh.ports import free_port
 from scripts.benchmarks.chain import CONTRACTS
 
 HOST = "127.0.0.1"
@@ -71,9 +72,7 @@ def running_orchestrator(folder: Path, nats_url: str, addresses: Mapping[str, st
 
 def free_address() -> str:
     """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return f"{HOST}:{probe.getsockname()[1]}"
+    return f"{HOST}:{free_port(HOST)}"
 
 
 class _Process:

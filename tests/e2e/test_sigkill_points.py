@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from console.client import MeshClient
 from ensemble.orchestrator.v1.orchestrator_pb2 import GetSagaRequest, SagaStatus, StartSagaRequest
+from mesh.ports import free_port
 from mesh.settings import Settings
 from services import SERVICES
 from shop.orders.v1.events_pb2 import OrderPlaced
@@ -36,9 +36,7 @@ class MortalOrchestrator:
     def __init__(self, mesh: RunningMesh, folder: Path) -> None:
         self._where = folder / "where"
         self._log = folder / "orchestrator.log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port('127.0.0.1')}"
         addresses = {name: mesh.address_of(name) for name in SERVICES}
         self.settings = Settings(data=folder, addresses={**addresses, "orchestrator": address})
         self._environment = {

@@ -10,13 +10,6 @@ from console.client import MeshClient
 from tests.harness import RunningMesh, check_logs, running_mesh
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, those of the shared mesh stay in one: a mesh takes seconds to start."""
-    for item in items:
-        if "mesh" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}: the shared mesh"))
-
-
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
     with running_mesh(tmp_path_factory.mktemp("mesh")) as running:

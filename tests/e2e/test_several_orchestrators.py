@@ -26,7 +26,7 @@ from shop.payments.v1.payments_pb2 import GetAccountRequest
 from tests.builders import an_order
 from tests.e2e.business import ENDED, ended, expected, mixed, run_all, set_stock, settled_books
 from tests.e2e.several import Tables, all_serve, at, end_of, ends_of, paused, run, start_all
-from tests.harness import RunningMesh, check_logs, eventually, running_mesh
+from tests.harness import RunningMesh, check_logs, ensemble, eventually, running_mesh
 from tests.postgres import PostgresServer
 
 REPLICAS = {"orchestrator": 3, "inventory": 2, "payments": 2}
@@ -188,6 +188,32 @@ async def test_a_rolling_restart_fails_no_order_and_no_call(several: RunningMesh
     for name, count in REPLICAS.items():
         for number in range(count):
             assert f"{name} stops" in several.log_of(f"{name}-{number + 1}" if number else name)
+
+
+async def test_a_killed_and_a_drained_replica_of_a_service_cost_no_order(
+    several: RunningMesh, client: MeshClient
+) -> None:
+    parts = {part.name: part.pid for part in several.file.parts}
+    assert {"inventory", "inventory-2", "payments", "payments-2"} < set(parts)
+    running = [
+        asyncio.create_task(run_all(client, mixed(50), Coordination.Value(f"COORDINATION_{style}"), at_once=10))
+        for style in ("ORCHESTRATED", "CHOREOGRAPHED")
+    ]
+    await asyncio.wait(running, timeout=0.5)
+    assert not any(task.done() for task in running), "the replicas were to go in the middle"
+    several.kill("inventory-2")
+    several.kill("payments", signal.SIGTERM)
+    assert [await task for task in running] == [expected(50)] * 2
+
+    async def replaced() -> bool:
+        now = {part.name: part.pid for part in several.file.parts}
+        return all(now[name] not in (0, parts[name]) for name in ("inventory-2", "payments"))
+
+    await eventually(replaced, what="other processes in their places")
+    assert "payments stops" in several.log_of("payments")
+    audit = ensemble("audit", "--json", "--database", several.database_url, data=several.data)
+    assert audit.returncode == 0, audit.stdout
+    assert ensemble("audit", data=several.data).returncode == 1, "there are no SQLite files"
 
 
 async def test_a_database_server_that_is_started_again_costs_no_order(

@@ -100,16 +100,18 @@ _TWO = _fulfil(
 )
 
 COMPLETING = _fulfil()
-DECLINED = _fulfil(order=order(payment_token="tok_declined"), slow_s={"BookShipment": 0.03})
+DECLINED = _fulfil(order=order(payment_token="tok_declined"), refusal="CARD_DECLINED", slow_s={"BookShipment": 0.03})
 
 SCENARIOS: dict[str, Scenario] = {
     "completing": COMPLETING,
     "completing, nothing written before the end": _fulfil(leg_s=0.0),
     "completing, every step written": _fulfil(leg_s=0.02),
-    "out of stock": _fulfil(order=order(lines=lines(("sku-1", 11)))),
+    "out of stock": _fulfil(
+        order=order(lines=lines(("sku-1", 11))), refusal="OUT_OF_STOCK", slow_s={"VoidPayment": 0.03}
+    ),
     "declined": DECLINED,
-    "insufficient funds": _fulfil(order=order(payment_token="tok_insufficient_funds")),
-    "no carrier": _fulfil(order=order(ship_to=ship_to("AQ")), slow_s={"ReserveStock": 0.03}),
+    "insufficient funds": _fulfil(order=order(payment_token="tok_insufficient_funds"), refusal="INSUFFICIENT_FUNDS"),
+    "no carrier": _fulfil(order=order(ship_to=ship_to("AQ")), refusal="NO_CARRIER", slow_s={"ReserveStock": 0.03}),
     "cancelled before the first step": _fulfil(cancelled_at=STARTED),
     "cancelled between steps": _fulfil(cancelled_at="reply RecordOrder"),
     "cancelled in the fan-out": _fulfil(cancelled_at="done AuthorizePayment", slow_s={"BookShipment": 0.03}),
@@ -122,17 +124,19 @@ SCENARIOS: dict[str, Scenario] = {
     "waiting for what came before": _PATIENT,
     "told the time": _fulfil(workflows=(Workflow("fulfil-order", date, OrderPlaced),), steps=DATED),
     "cancelled while it waits": replace(_PATIENT, published=None, cancelled_after_s=0.3, insists=True),
-    "past its deadline": _fulfil(contract=IN_A_HURRY, slow_s={"BookShipment": 0.3}, varies=True),
+    "past its deadline": _fulfil(
+        contract=IN_A_HURRY, slow_s={"BookShipment": 0.3}, refusal="DEADLINE_EXCEEDED", varies=True
+    ),
     "without a pivot": _HOLD,
-    "without a pivot, declined": replace(_HOLD, order=order(payment_token="tok_declined")),
-    "without a pivot, no carrier": replace(_HOLD, order=order(ship_to=ship_to("AQ"))),
+    "without a pivot, declined": replace(_HOLD, order=order(payment_token="tok_declined"), refusal="CARD_DECLINED"),
+    "without a pivot, no carrier": replace(_HOLD, order=order(ship_to=ship_to("AQ")), refusal="NO_CARRIER"),
     "without a pivot, cancelled": replace(_HOLD, cancelled_at="reply AuthorizePayment"),
     "without a pivot, cancelled by one who insists": replace(
         _HOLD, cancelled_at="done AuthorizePayment", insists=True, leg_s=0.0
     ),
     "a child": _TWO,
-    "a child that is declined": replace(_TWO, order=order(payment_token="tok_declined")),
-    "a child, the parent without a carrier": replace(_TWO, order=order(ship_to=ship_to("AQ"))),
+    "a child that is declined": replace(_TWO, order=order(payment_token="tok_declined"), refusal="CARD_DECLINED"),
+    "a child, the parent without a carrier": replace(_TWO, order=order(ship_to=ship_to("AQ")), refusal="NO_CARRIER"),
     "a child, the parent cancelled": replace(_TWO, cancelled_at="reply ReserveStock"),
     "a child, the parent cancelled while it runs": replace(_TWO, cancelled_at="call RecordOrder", insists=True),
 }

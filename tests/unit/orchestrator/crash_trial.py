@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sql
 from google.protobuf.message import Message
+from google.rpc import error_details_pb2
 
 from eventbus.consumer import Delivery
 from eventbus.envelope import CHOREOGRAPHED
@@ -52,13 +53,14 @@ class Scenario:
     contract: Contract
     order: Order
     steps: Sequence[str] = tuple(FORWARD)  # that it takes, where a pivot decides for go
+    refusal: str = ""  # the reason for which it turns back, where nobody asks it to
     cancelled_at: str = ""  # the point at which a client asks for that
     insists: bool = False  # asks again, where the first time was not acknowledged
     decides: str = "ConfirmOrder"  # the step after whose call a cancellation may come too late
     cancelled_after_s: float | None = None  # the same, by the client's clock
     published: Message | None = None  # an event of the choreography
     published_after_s: float = 0.0
-    varies: bool = False  # what it comes to depends on when something happens
+    varies: bool = False  # how far it comes before it turns back is a matter of time
     leg_s: float = 0.004  # with the disk, two legs are about the journal's lag: steps are written one by one, or not
     slow_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -159,6 +161,11 @@ class Trial:
     def points(self) -> list[str]:
         """The points of the first process."""
         return self._lives[0].process.points
+
+    @property
+    def refusal(self) -> str:
+        """The reason for which the saga turned back; empty where it did not."""
+        return error_details_pb2.ErrorInfo.FromString(self.journals[self.saga_id].refusal).reason
 
     @property
     def reached(self) -> bool:

@@ -32,11 +32,11 @@ def check(trial: Trial) -> None:
 
 def outline(trial: Trial) -> dict[str, object]:
     """What a trial came to: the same, wherever its processes died."""
-    return {saga_id: _outline(trial.books, journal) for saga_id, journal in sorted(trial.journals.items())}
+    return {saga_id: _outline(trial, journal) for saga_id, journal in sorted(trial.journals.items())}
 
 
-def _outline(books: Books, journal: Journal) -> tuple[str, str, dict[str, str]]:
-    ledger = _ledger(books, journal.saga_id)
+def _outline(trial: Trial, journal: Journal) -> tuple[str, str, dict[str, str]]:
+    ledger = {} if trial.scenario.varies else _ledger(trial.books, journal.saga_id)
     if journal.status == COMPENSATED:  # whether a step came before its compensation is a matter of time
         ledger.update({step: "NO EFFECT" for step in UNDOES if step in ledger})
     reason = error_details_pb2.ErrorInfo.FromString(journal.refusal).reason
@@ -68,6 +68,8 @@ def _check_saga(trial: Trial, journal: Journal) -> None:
         assert not done & {"ConfirmOrder", "CapturePayment", "DispatchShipment", "CompleteOrder"}
         assert trial.books.orders[journal.saga_id] == OrderStatus.ORDER_STATUS_COMPENSATED
         _check_undone(effects)
+        way_back = [method for method in effects if method in BACK]
+        assert (way_back[0], way_back[-1]) == ("CancelOrder", "CloseOrder"), way_back
     _check_money_and_parcel(trial.books, journal)
 
 

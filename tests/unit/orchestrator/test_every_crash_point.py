@@ -43,11 +43,12 @@ class Trials:
         return trial
 
     def undisturbed(self, scenario: Scenario) -> object:
-        """What a scenario comes to where nobody dies; None where that depends on when something happens."""
+        """What a scenario comes to where nobody dies; None where that depends on when it is asked to turn back."""
         trial = self.run(scenario, Plan())
         asked = bool(scenario.cancelled_at) or scenario.cancelled_after_s is not None
         assert trial.cancelled == asked, "the moment to cancel it does not come"
-        return None if asked or scenario.varies else outline(trial)
+        assert asked or trial.refusal == scenario.refusal
+        return None if asked else outline(trial)
 
 
 class Enumeration:

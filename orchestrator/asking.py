@@ -9,7 +9,8 @@ UNKNOWN, INTERNAL                                 jittered delay
 RESOURCE_EXHAUSTED, UNIMPLEMENTED                 called again after a longer one: overload and rolling deployments
                                                   pass, and are no reason to compensate
 RESOURCE_EXHAUSTED with RetryInfo                 nobody calls the participant for as long as it asks
-anything else                                     cannot be mended by calling again: a person has to look
+a request over the limit of a message, and        cannot be mended by calling again: a person has to look
+anything else
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mesh import errors, telemetry
 from mesh.addresses import UnknownAddress
 from mesh.backoff import Backoff
 from mesh.contract import Method
+from mesh.settings import MESSAGE_BYTES_MAX
 from orchestrator.circuit import Circuit
 from orchestrator.peer import Peer
 
@@ -81,7 +83,7 @@ class Asking:
     request: bytes
     timeout_s: float  # of one try
     on_failure: Tell
-    on_pause: Tell | None
+    on_pause: Tell
     rng: random.Random
     _tries: int = 0
     _paused: bool = False
@@ -89,6 +91,8 @@ class Asking:
 
     async def answer(self) -> Answer:
         """The definite answer; raises Indefinite."""
+        if len(self.request) > MESSAGE_BYTES_MAX:
+            raise Indefinite(_too_large(len(self.request)))
         try:
             while isinstance(outcome := await self._try(), _Failure):
                 self._token = False  # spent
@@ -125,10 +129,7 @@ class Asking:
     async def _wait(self, circuit: Circuit) -> int:
         if not self._paused:
             self._paused = True
-            if self.on_pause is not None:
-                self.on_pause(f"paused: {circuit.why}")
-            elif self._tries == 1:  # else its last failure says as much
-                self.on_failure(f"paused: {circuit.why}")
+            self.on_pause(f"paused: {circuit.why}")
         return await circuit.enter()
 
     def _send(self, probe: int) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
@@ -149,7 +150,7 @@ class Asking:
             circuit.failed(text, probe)
         elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and (told_s := errors.retry_delay_s(status)) is not None:
             circuit.overloaded(self._spread(told_s), text)
-        else:  # overload that says no time may be of this call only, as a message too large for gRPC is
+        else:  # overload that says no time may be of this call only, as an answer too large for gRPC is
             circuit.answered()
         if _is_refusal(code, status):
             return Answer(refusal=status)
@@ -160,6 +161,12 @@ class Asking:
     def _spread(self, told_s: float) -> float:
         """What an overloaded participant asks for and up to half more: its other callers were told the same."""
         return min(max(told_s, TOLD_S_MIN), TOLD_S_MAX) * self.rng.uniform(1.0, 1.5)
+
+
+def _too_large(size: int) -> status_pb2.Status:
+    """What gRPC says of such a request, too, but not in a way that tells it from overload, which passes."""
+    message = f"the request has {size} bytes; a message of the mesh has {MESSAGE_BYTES_MAX} at most"
+    return status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message=message)
 
 
 def _is_refusal(code: grpc.StatusCode, status: status_pb2.Status) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from google.protobuf.message import Message
 
 from mesh.clock import Clock
 from mesh.contract import Contract, Method
+from orchestrator.asking import Tell
 from orchestrator.journal import Journal, StepEntry
 from orchestrator.participants import Answer
 
@@ -19,7 +19,7 @@ class Asks(Protocol):
     """Whoever calls participants: orchestrator.participants.Participants, or a fake."""
 
     async def ask(
-        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Callable[[str], None]
+        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Tell, on_pause: Tell
     ) -> Answer:
         """Calls a method until it answers definitely; raises Indefinite."""
 

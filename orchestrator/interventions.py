@@ -24,6 +24,7 @@ from mesh.errors import NotFound, OutOfOrder
 from mesh.projection import project
 from orchestrator import store
 from orchestrator.admission import Admission
+from orchestrator.asking import Tell
 from orchestrator.engine_port import EnginePort
 from orchestrator.journal import (
     CHOREOGRAPHED,
@@ -89,7 +90,8 @@ class Interventions:
         """Calls the aborting method; its event does the rest. A refusal says that the pivot had decided for go."""
         aborting = self._aborting(journal)
         request = project(aborting.request_class, journal.starting_event())
-        answer = await self._engine.participants.ask(aborting, request.SerializeToString(), None, lambda _: None)
+        nobody: Tell = lambda _: None  # noqa: E731
+        answer = await self._engine.participants.ask(aborting, request.SerializeToString(), None, nobody, nobody)
         if answer.refusal is None and not journal.ended:
             journal.status = COMPENSATING  # as the tracker will write
         return journal

@@ -50,12 +50,12 @@ class Participants:
         request: bytes,
         timeout_s: float | None,
         on_failure: Tell,
-        on_pause: Tell | None = None,
+        on_pause: Tell,
     ) -> Answer:
         """Calls a method until it answers definitely; raises Indefinite. May be cancelled at any time.
 
         `timeout_s` bounds one try. Every failed try is told to `on_failure`. Where the call waits for a participant
-        that is away or overloaded, `on_pause` is told why, once. Without it, `on_failure` is, if it has heard nothing.
+        that is away or overloaded, `on_pause` is told why, once.
         """
         peer = self._by_method.get(method.descriptor) or self._find(method)
         peer.budget.deposit()

@@ -238,6 +238,10 @@ class Saga(grpc.aio.Channel):
             entry.last_error = error
             self._engine.note(self._journal, entry)
 
+        def paused(why: str) -> None:
+            entry.last_error = why
+            self._engine.note(self._journal, entry)
+
         entry.status = STEP_RUNNING
         if self._intends:
             entry.request = request
@@ -247,7 +251,7 @@ class Saga(grpc.aio.Channel):
             await self._engine.flushed()
             self._told_durably = max(self._told_durably, told)
         try:
-            answer = await self._engine.participants.ask(method, request, timeout_s, failed)
+            answer = await self._engine.participants.ask(method, request, timeout_s, failed, paused)
         except Indefinite as error:
             self._answered(entry, STEP_FAILED, error.answer.SerializeToString())
             raise Stall(f"{method.full_name} answered {error}", "mend the cause, then") from error

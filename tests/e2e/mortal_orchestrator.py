@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 from mesh import identity, lifecycle, telemetry
@@ -18,6 +17,7 @@ from mesh.contract import Method
 from mesh.lifecycle import Lifecycle
 from mesh.settings import Settings, load_settings_or_exit
 from orchestrator.__main__ import NAME, host
+from orchestrator.asking import Tell
 from orchestrator.participants import Answer, Participants
 
 MORTAL_FILE = "MORTAL_FILE"
@@ -31,12 +31,12 @@ class MortalCalls:
         self._where = where
 
     async def ask(
-        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Callable[[str], None]
+        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Tell, on_pause: Tell
     ) -> Answer:
         """As orchestrator.participants.Participants.ask."""
         saga_id = identity.saga_id(method.request_class.FromString(request))
         self._reach(f"{saga_id} call {method.name}")
-        answer = await self._participants.ask(method, request, timeout_s, on_failure)
+        answer = await self._participants.ask(method, request, timeout_s, on_failure, on_pause)
         self._reach(f"{saga_id} reply {method.name}")
         return answer
 

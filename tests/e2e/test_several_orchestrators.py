@@ -31,10 +31,10 @@ from tests.postgres import PostgresServer
 
 REPLICAS = {"orchestrator": 3, "inventory": 2, "payments": 2}
 # The design's limit is five seconds; the rest is for a machine that is busy with other things.
-# Between two replicas of a rolling restart: a channel looks for one that it lost every 0.6 s at least (mesh.channel), and
-# until then it knows only the next one to go. What Kubernetes calls minReadySeconds.
-APART_S = 1.0
 MOVED_WITHIN_S = 8.0
+# Between two replicas of a rolling restart: a channel looks for one that it lost every 0.6 s (mesh.channel), and until
+# then knows only the next one to go. What Kubernetes calls minReadySeconds.
+APART_S = 1.0
 # The promise to those who watch is a second.
 TOLD_WITHIN_S = 3.0
 # Between the calls of one client: the processes that start need the machine, too.

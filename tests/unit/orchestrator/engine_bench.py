@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from mesh.contract import Contract, Method, service_name
 from mesh.errors import Refused
 from mesh.sqlite import SqliteDatabase
 from orchestrator import store, workflows
+from orchestrator.asking import Tell
 from orchestrator.engine import Engine
 from orchestrator.journal import Journal, SagaStatus
 from orchestrator.participants import Answer, Indefinite
@@ -115,7 +115,7 @@ class FakeParticipants:
             held.clear()
 
     async def ask(
-        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Callable[[str], None]
+        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Tell, on_pause: Tell
     ) -> Answer:
         """As orchestrator.participants.Participants.ask."""
         name = method.name

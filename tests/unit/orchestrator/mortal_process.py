@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 
 from mesh.contract import Method
 from mesh.inline_database import InlineDatabase
+from orchestrator.asking import Tell
 from orchestrator.participants import Answer
 from tests.unit.orchestrator.counted_shop import CountedShop
 
@@ -196,7 +197,7 @@ class MortalCalls:
         self._process = process
 
     async def ask(
-        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Callable[[str], None]
+        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Tell, on_pause: Tell
     ) -> Answer:
         """As orchestrator.participants.Participants.ask."""
         await self._process.goes_on()

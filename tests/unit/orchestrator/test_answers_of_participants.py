@@ -71,10 +71,14 @@ async def participants(shopkeeper: Shopkeeper) -> AsyncIterator[Participants]:
     await server.stop()
 
 
+def nobody(_: str) -> None:
+    """Hears nothing."""
+
+
 async def ask(participants: Participants, timeout_s: float | None = None) -> tuple[Answer, list[str]]:
     failures: list[str] = []
     async with asyncio.timeout(10):
-        return await participants.ask(METHOD, REQUEST, timeout_s, failures.append), failures
+        return await participants.ask(METHOD, REQUEST, timeout_s, failures.append, nobody), failures
 
 
 async def test_ok_is_done(participants: Participants) -> None:
@@ -157,13 +161,13 @@ async def test_any_other_error_needs_a_person(
 async def test_an_invalid_request_needs_a_person(participants: Participants) -> None:
     empty = inventory.ReserveStockRequest().SerializeToString()
     with pytest.raises(Indefinite, match="INVALID_ARGUMENT"):
-        await participants.ask(METHOD, empty, None, lambda _: None)
+        await participants.ask(METHOD, empty, None, nobody, nobody)
 
 
 async def test_a_method_that_is_not_served_yet_is_waited_for(participants: Participants) -> None:
     release = CONTRACT.methods["shop.inventory.v1.InventoryService.ReleaseStock"]
     failed = asyncio.Event()
-    call = asyncio.create_task(participants.ask(release, REQUEST, None, lambda _: failed.set()))
+    call = asyncio.create_task(participants.ask(release, REQUEST, None, lambda _: failed.set(), nobody))
     await asyncio.wait_for(failed.wait(), 5)
     assert not call.done()
     call.cancel()
@@ -187,7 +191,7 @@ async def test_a_participant_that_is_not_there_is_waited_for(addresses: dict[str
         if len(failures) == 2:
             twice.set()
 
-    call = asyncio.create_task(participants.ask(METHOD, REQUEST, None, failed))
+    call = asyncio.create_task(participants.ask(METHOD, REQUEST, None, failed, nobody))
     await asyncio.wait_for(twice.wait(), 5)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)

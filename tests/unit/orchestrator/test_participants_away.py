@@ -15,7 +15,7 @@ from mesh.addresses import Addresses
 from mesh.errors import Overloaded
 from mesh.server import Binding, Server
 from mesh.settings import MESSAGE_BYTES_MAX, Settings
-from orchestrator.participants import Answer, Participants
+from orchestrator.participants import Answer, Indefinite, Participants
 from shop.inventory.v1 import inventory_pb2 as inventory
 from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import CONTRACT
@@ -58,11 +58,13 @@ class Inventory:
 class Asked:
     """What sagas that call one participant are told, all together."""
 
-    def __init__(self, participants: Participants, count: int, timeout_s: float | None = None) -> None:
+    def __init__(
+        self, participants: Participants, count: int, timeout_s: float | None = None, request: bytes = REQUEST
+    ) -> None:
         self.failures: list[str] = []
         self.pauses: list[str] = []
         self.tasks = [
-            asyncio.create_task(participants.ask(METHOD, REQUEST, timeout_s, self.failures.append, self.pauses.append))
+            asyncio.create_task(participants.ask(METHOD, request, timeout_s, self.failures.append, self.pauses.append))
             for _ in range(count)
         ]
 
@@ -153,16 +155,14 @@ async def test_an_overloaded_participant_is_called_by_nobody_until_it_said(
     assert others.pauses == ["paused: inventory is overloaded (RESOURCE_EXHAUSTED: busy)"] * 100
 
 
-async def test_a_message_too_large_for_the_wire_pauses_its_own_saga_only(
+async def test_a_request_too_large_for_the_wire_needs_a_person_and_pauses_nobody(
     participants: Participants, shop: Inventory
 ) -> None:
-    told: asyncio.Queue[str] = asyncio.Queue()
-    huge = asyncio.create_task(participants.ask(METHOD, bytes(MESSAGE_BYTES_MAX + 1), None, told.put_nowait))
-    async with asyncio.timeout(5):
-        assert (await told.get()).startswith("RESOURCE_EXHAUSTED: ")
+    huge = Asked(participants, 1, request=bytes(MESSAGE_BYTES_MAX + 1))
+    with pytest.raises(Indefinite, match=f"has {MESSAGE_BYTES_MAX + 1} bytes; a message of the mesh has"):
+        await huge.answers()
     sagas = Asked(participants, 10)
     assert (await sagas.answers(), sagas.pauses) == ([Answer(RESPONSE)] * 10, [])
-    huge.cancel()
 
 
 async def test_a_participant_that_hangs_is_probed_until_it_goes_on(participants: Participants, shop: Inventory) -> None:
@@ -188,18 +188,6 @@ async def test_a_cancelled_saga_does_not_keep_the_probe_from_the_others(
     await shop.start()
     async with asyncio.timeout(5):
         assert await sagas.tasks[-1] == Answer(RESPONSE)
-
-
-async def test_without_a_hearer_of_pauses_a_saga_that_never_tried_tells_its_failures(
-    participants: Participants, shop: Inventory
-) -> None:
-    await shop.stop()
-    await Asked(participants, 10).are_paused(10)
-    told: asyncio.Queue[str] = asyncio.Queue()
-    late = asyncio.create_task(participants.ask(METHOD, REQUEST, None, told.put_nowait))
-    async with asyncio.timeout(5):
-        assert (await told.get()).startswith("paused: inventory does not answer (UNAVAILABLE: ")
-    late.cancel()
 
 
 @pytest.mark.parametrize("code", ["INTERNAL", "UNKNOWN", "CANCELLED", "UNIMPLEMENTED"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,6 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from mesh.clock import WallClock
 from mesh.contract import Method
 from mesh.errors import Refused
+from orchestrator.asking import Tell
 from orchestrator.journal import Journal, StepEntry, StepStatus, Style
 from orchestrator.participants import Answer
 from orchestrator.saga import Saga, StepRefused
@@ -36,13 +36,16 @@ class Scripted:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, float | None]] = []
+        self.pause = ""
         self.answer = Answer(response=ReserveStockResponse(reservation_id="r-1").SerializeToString())
 
     async def ask(
-        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Callable[[str], None]
+        self, method: Method, request: bytes, timeout_s: float | None, on_failure: Tell, on_pause: Tell
     ) -> Answer:
         self.asked.append((method.name, timeout_s))
         await asyncio.sleep(0)
+        if self.pause:
+            on_pause(self.pause)
         return self.answer
 
 
@@ -81,8 +84,12 @@ async def left() -> asyncio.Future[Any]:
 
 
 @pytest.fixture
-async def saga(port: Any, left: asyncio.Future[Any]) -> Saga:
-    journal = Journal(ORDER.order_id, PROCESS, Style.STYLE_ORCHESTRATED, b"", 0)
+def journal() -> Journal:
+    return Journal(ORDER.order_id, PROCESS, Style.STYLE_ORCHESTRATED, b"", 0)
+
+
+@pytest.fixture
+async def saga(journal: Journal, port: Any, left: asyncio.Future[Any]) -> Saga:
     return Saga(journal, port, leave=left.set_result)
 
 
@@ -106,6 +113,15 @@ async def test_a_task_group_takes_the_calls_of_a_saga(saga: Saga) -> None:
 async def test_a_timeout_bounds_one_try(saga: Saga, scripted: Scripted) -> None:
     await InventoryServiceStub(saga).ReserveStock(RESERVE, timeout=0.25)
     assert scripted.asked == [("ReserveStock", 0.25)]
+
+
+async def test_to_wait_for_a_participant_that_is_away_is_seen_and_is_no_attempt(
+    saga: Saga, scripted: Scripted, port: Port, journal: Journal
+) -> None:
+    scripted.pause = "paused: inventory does not answer"
+    await InventoryServiceStub(saga).ReserveStock(RESERVE)
+    assert (StepStatus.STEP_STATUS_RUNNING, scripted.pause) in port.noted
+    assert [step.attempts for step in journal.steps.values()] == [1]
 
 
 async def test_a_caller_that_gives_up_does_not_take_the_answer_from_the_others(saga: Saga) -> None:

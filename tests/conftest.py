@@ -9,13 +9,6 @@ import pytest
 from tests.postgres import HOW_TO_GET_IT, PostgresServer, binary, running_server
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, a file's stay in one, and those of the shared mesh: fixtures are dear."""
-    for item in items:
-        shared = item.path.parent.name == "e2e" and "mesh" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("the shared mesh" if shared else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A real PostgreSQL for this session. Who ends it starts it again."""

@@ -11,6 +11,5 @@ parts          the processes of a mesh, in a temporary folder
 load           so many at a time, for so long
 turns          several subjects in turns, and their ratios
 figures        medians and ranges over rounds
-machine        where it was measured
 history        an orchestrator that has run many sagas before
 """

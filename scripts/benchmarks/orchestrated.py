@@ -27,11 +27,12 @@ from google.protobuf import any_pb2
 
 from ensemble.orchestrator.v1.orchestrator_pb2 import RunSagaRequest, SagaStatus
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from mesh import machine
 from mesh.database import sqlite_path
 from mesh.lifecycle import spare_the_collector
 from mesh.settings import Settings
 from scripts.benchmarks import history as past
-from scripts.benchmarks import machine, parts
+from scripts.benchmarks import parts
 from scripts.benchmarks.chain import ANSWERS, PROCESS, Chain, an_order
 from scripts.benchmarks.load import TooShort
 from scripts.benchmarks.turns import Subject, Turns, take_turns

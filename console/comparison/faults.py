@@ -1,0 +1,131 @@
+"""What is done to a mesh while orders come. All of it is real: signals to its processes.
+
+A part that is killed is started again by the supervisor at once, which is the mesh's own remedy. Where it is to stay
+dead for a while, the supervisor is stopped meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from console import control
+from mesh.addresses import MeshFile
+
+# A slow participant works for so long, and stands still for so long.
+WORKS_S, STANDS_S = 0.02, 0.1
+
+
+class Parts:
+    """The processes of one mesh, by their names."""
+
+    def __init__(self, mesh: MeshFile) -> None:
+        self._mesh = mesh
+
+    @property
+    def supervisor(self) -> int:
+        """Its pid."""
+        return self._mesh.supervisor_pid
+
+    def pid_of(self, name: str) -> int:
+        """The pid of a part, or of nats-server."""
+        if name == "nats-server":
+            return self._mesh.nats_pid
+        return next(part.pid for part in self._mesh.parts if part.name == name)
+
+
+Apply = Callable[[Parts], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault."""
+
+    name: str
+    title: str
+    apply: Apply
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _dead(part: str) -> Apply:
+    @asynccontextmanager
+    async def apply(parts: Parts) -> AsyncIterator[None]:
+        _send(parts.supervisor, signal.SIGSTOP)
+        try:
+            _send(parts.pid_of(part), signal.SIGKILL)
+            yield
+        finally:
+            _send(parts.supervisor, signal.SIGCONT)
+
+    return apply
+
+
+def _slow(part: str) -> Apply:
+    @asynccontextmanager
+    async def apply(parts: Parts) -> AsyncIterator[None]:
+        pid = parts.pid_of(part)
+
+        async def stutter() -> None:
+            while True:
+                _send(pid, signal.SIGSTOP)
+                await asyncio.sleep(STANDS_S)
+                _send(pid, signal.SIGCONT)
+                await asyncio.sleep(WORKS_S)
+
+        stuttering = asyncio.create_task(stutter(), name=f"slow {part}")
+        try:
+            yield
+        finally:
+            stuttering.cancel()
+            _send(pid, signal.SIGCONT)
+
+    return apply
+
+
+def _restarted(part: str) -> Apply:
+    @asynccontextmanager
+    async def apply(parts: Parts) -> AsyncIterator[None]:
+        _send(parts.pid_of(part), signal.SIGTERM)
+        yield
+
+    return apply
+
+
+FAULTS = (
+    Fault(
+        "slow-participant",
+        f"payments works {WORKS_S * 1000:.0f} ms of {(WORKS_S + STANDS_S) * 1000:.0f}",
+        _slow("payments"),
+    ),
+    Fault("dead-participant", "payments is killed and stays dead", _dead("payments")),
+    Fault("dead-orchestrator", "the orchestrator is killed and stays dead", _dead("orchestrator")),
+    Fault("dead-broker", "nats-server is killed and stays dead", _dead("nats-server")),
+    Fault(
+        "new-workflow", "a step is added to the workflow: the orchestrator is started again", _restarted("orchestrator")
+    ),
+    Fault(
+        "new-reaction",
+        "a step is added to the choreography: orders, which joins it, is started again",
+        _restarted("orders"),
+    ),
+)
+
+
+async def all_serve(data: Path, within_s: float) -> None:
+    """Returns once every part serves again; raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while True:
+            states = await control.health(control.running(data))
+            if all(one.state == control.SERVING for one in states):
+                return
+            await asyncio.sleep(0.1)

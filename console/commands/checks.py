@@ -19,7 +19,8 @@ from console.commands.common import Failed, data_option, database_option, json_o
 def graph(format_: str, as_json: bool) -> None:
     """Draw the choreography from the contracts."""
     from console.graph import FORMATS
-    from mesh.contract import Contract, ContractError
+    from mesh.contract import Contract
+    from mesh.contract_faults import ContractError
     from mesh.registry import UnknownName
 
     try:

@@ -1,0 +1,80 @@
+"""Contracts of a thousand services: many small processes, and one long one."""
+
+from __future__ import annotations
+
+from tests.contract.verification.travel import in_full, travel
+
+
+def many_processes(services: int) -> dict[str, str]:
+    """The small contract again and again, two services each time, in packages of their own."""
+    return {
+        file.replace("acme", f"acme{number}"): _renamed(text, number)
+        for number in range(services // 2)
+        for file, text in travel().items()
+    }
+
+
+def _renamed(text: str, number: int) -> str:
+    text = text.replace("acme", f"acme{number}").replace('"travel"', f'"travel-{number}"')
+    for name in ("trips", "seats"):
+        text = text.replace(f"acme{number}.{name}.", f"acme{number}.{name}{number}.")
+        text = text.replace(f"acme{number}/{name}/v1/{name}", f"acme{number}/{name}/v1/{name}")
+    return text
+
+
+def one_process(services: int) -> dict[str, str]:
+    """One after the other holds something or refuses; the last one decides, and on the way back all give it up."""
+    files = {"long/common/v1/common.proto": _COMMON}
+    for number in range(services - 1):
+        trigger = f"long.part{number - 1}.v1.Held" if number else "long.common.v1.Begun"
+        files[f"long/part{number}/v1/part.proto"] = _part(number, trigger)
+    files["long/end/v1/end.proto"] = _end(services - 1)
+    return files
+
+
+def _event(name: str, fields: str = "", options: str = "") -> str:
+    return f"message {name} {{ option (event) = {{{options}}}; long.common.v1.Case case = 1; {fields}}}\n"
+
+
+def _rpc(name: str, options: str) -> str:
+    return f"  rpc {name}({name}Request) returns (Empty) {{ option (participation) = {{{options}}}; }}\n"
+
+
+def _file(package: str, imports: list[str], body: str) -> str:
+    lines = [f'import "{name}";' for name in ("ensemble/coordination/v1/coordination.proto", *imports)]
+    return in_full("\n".join(['syntax = "proto3";', f"package long.{package}.v1;", *lines, body]))
+
+
+def _requests(*names: str) -> str:
+    return "".join(f"message {name}Request {{ long.common.v1.Case case = 1; }}\n" for name in names)
+
+
+_COMMON = _file(
+    "common",
+    [],
+    "message Case { string case_id = 1 [(ensemble.coordination.v1.saga_id) = true]; }\n"
+    + _event("Begun", options='starts: "long"')
+    + _event("CalledOff"),
+)
+
+
+def _part(number: int, trigger: str) -> str:
+    own = f"long.part{number}.v1"
+    body = "message Empty {}\n" + _requests("Hold", "Free") + _event("Held") + _event("Refused") + _event("Freed")
+    hold = _rpc("Hold", f'on: "{trigger}" emits: "{own}.Held" refuses: "{own}.Refused"')
+    free = _rpc("Free", f'on: "long.common.v1.CalledOff" emits: "{own}.Freed" compensates: "Hold"')
+    return _file(f"part{number}", ["long/common/v1/common.proto"], f"{body}service PartService {{\n{hold}{free}}}\n")
+
+
+def _end(parts: int) -> str:
+    def all_of(event: str) -> str:
+        return "[" + ", ".join(f'"long.part{number}.v1.{event}"' for number in range(parts)) + "]"
+
+    body = "message Empty {}\n" + _requests("Decide", "CallOff", "Close")
+    body += _event("Done", options="outcome: OUTCOME_COMPLETED") + _event(
+        "Closed", options="outcome: OUTCOME_COMPENSATED"
+    )
+    decide = _rpc("Decide", f'on: "long.part{parts - 1}.v1.Held" emits: "long.end.v1.Done" pivot: true')
+    call_off = _rpc("CallOff", f'on: {all_of("Refused")} emits: "long.common.v1.CalledOff" aborts: "Decide"')
+    close = _rpc("Close", f'on: {all_of("Freed")} join: JOIN_ALL emits: "long.end.v1.Closed"')
+    return _file("end", ["long/common/v1/common.proto"], f"{body}service EndService {{\n{decide}{call_off}{close}}}\n")

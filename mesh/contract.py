@@ -106,12 +106,12 @@ class Process:
     start: EventType
     methods: tuple[Method, ...]
 
-    @property
+    @cached_property
     def pivot(self) -> Method | None:
         """The method that decides, where the process has one."""
         return next((method for method in self.methods if method.pivot), None)
 
-    @property
+    @cached_property
     def aborting(self) -> Method | None:
         """The pivot's other side, where the process has one."""
         return next((method for method in self.methods if method.aborts), None)

@@ -16,9 +16,8 @@ def many_processes(services: int) -> dict[str, str]:
 
 def _renamed(text: str, number: int) -> str:
     text = text.replace("acme", f"acme{number}").replace('"travel"', f'"travel-{number}"')
-    for name in ("trips", "seats"):
+    for name in ("trips", "seats"):  # which name the services in the mesh
         text = text.replace(f"acme{number}.{name}.", f"acme{number}.{name}{number}.")
-        text = text.replace(f"acme{number}/{name}/v1/{name}", f"acme{number}/{name}/v1/{name}")
     return text
 
 

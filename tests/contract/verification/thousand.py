@@ -23,11 +23,11 @@ def _renamed(text: str, number: int) -> str:
 
 def one_process(services: int) -> dict[str, str]:
     """One after the other holds something or refuses; the last one decides, and on the way back all give it up."""
-    files = {"long/common/v1/common.proto": _COMMON}
+    files = {"long/common.proto": _COMMON}
     for number in range(services - 1):
         trigger = f"long.part{number - 1}.v1.Held" if number else "long.common.v1.Begun"
-        files[f"long/part{number}/v1/part.proto"] = _part(number, trigger)
-    files["long/end/v1/end.proto"] = _end(services - 1)
+        files[f"long/part{number}.proto"] = _part(number, trigger)
+    files["long/end.proto"] = _end(services - 1)
     return files
 
 
@@ -62,7 +62,7 @@ def _part(number: int, trigger: str) -> str:
     body = "message Empty {}\n" + _requests("Hold", "Free") + _event("Held") + _event("Refused") + _event("Freed")
     hold = _rpc("Hold", f'on: "{trigger}" emits: "{own}.Held" refuses: "{own}.Refused"')
     free = _rpc("Free", f'on: "long.common.v1.CalledOff" emits: "{own}.Freed" compensates: "Hold"')
-    return _file(f"part{number}", ["long/common/v1/common.proto"], f"{body}service PartService {{\n{hold}{free}}}\n")
+    return _file(f"part{number}", ["long/common.proto"], f"{body}service PartService {{\n{hold}{free}}}\n")
 
 
 def _end(parts: int) -> str:
@@ -76,4 +76,4 @@ def _end(parts: int) -> str:
     decide = _rpc("Decide", f'on: "long.part{parts - 1}.v1.Held" emits: "long.end.v1.Done" pivot: true')
     call_off = _rpc("CallOff", f'on: {all_of("Refused")} emits: "long.common.v1.CalledOff" aborts: "Decide"')
     close = _rpc("Close", f'on: {all_of("Freed")} join: JOIN_ALL emits: "long.end.v1.Closed"')
-    return _file("end", ["long/common/v1/common.proto"], f"{body}service EndService {{\n{decide}{call_off}{close}}}\n")
+    return _file("end", ["long/common.proto"], f"{body}service EndService {{\n{decide}{call_off}{close}}}\n")

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from mesh.contract import Contract, Process
-from mesh.verification.finding import Finding, short
+from mesh.verification.finding import Finding, Severity, short
 from mesh.verification.flow import Flow
 from mesh.verification.pivots import is_back
 from orchestrator.equivalence.choreographed import choreograph
@@ -57,7 +57,9 @@ def _unknown(workflow: Workflow, started: str) -> Finding:
     what = f"the workflow {workflow.process!r} takes {given.name}, and "
     what += f"{short(started)} starts that process" if started else "no event starts a process of that name"
     help_ = f'let {given.name} have `starts: "{workflow.process}"`, or register the workflow under another name'
-    return Finding("workflow", given, what, help_)
+    # Without such a process it may belong to contracts that were not given; with another event it can never start.
+    severity = Severity.ERROR if started else Severity.WARNING
+    return Finding("workflow", given, what, help_, severity)
 
 
 class _Compared:

@@ -55,7 +55,8 @@ class Flow:
     def impossible_joins(self) -> Iterator[Method]:
         """Joins of events that can each happen, and never together."""
         for method in self.reached:
-            if method.join_all:
+            # Who is called, or observes, is reached without its join.
+            if method.join_all and self._needs_of_events.keys() >= {*method.on}:
                 parts = [self._needs_of_events[event] for event in method.on]
                 if all(map(self._is_possible, parts)) and not self._is_possible(_union(parts)):
                     yield method

@@ -40,7 +40,7 @@ def _check_decision(flow: Flow, process: Process) -> Iterator[Finding]:
         yield Finding("no-pivot", process.start.descriptor, what, help_)
     elif pivots and process.aborting is None:
         what = f"nothing aborts {pivots[0].name}, so {process.name} cannot be called off"
-        yield Finding("no-abort", pivots[0].descriptor, what, "give it a method of its service that `aborts` it")
+        yield Finding("no-abort", pivots[0].descriptor, what, "let a method of its service `aborts` it, `on` a refusal")
     for one, other in combinations(pivots, 2):
         if flow.both_can_succeed(one, other):
             what = f"{one.name} and {other.name} both decide in one saga of {process.name}"

@@ -32,10 +32,17 @@ def _fill(message: Message, whose: str, above: tuple[str, ...]) -> None:
     fields: Any = message.DESCRIPTOR.fields  # which types-protobuf and its own upb types tell apart
     for field in fields:
         oneof = field.containing_oneof.full_name if field.containing_oneof else ""
-        inside_itself = field.message_type is not None and field.message_type.full_name in above
-        if oneof not in chosen and not inside_itself:
+        if oneof not in chosen and _message_in(field) not in above:
             _fill_field(message, field, whose, above)
             chosen |= {oneof} - {""}
+
+
+def _message_in(field: FieldDescriptor) -> str:
+    """The full name of the message that a field, or an entry of a map, holds; empty for a scalar."""
+    held = field.message_type
+    if held is not None and held.GetOptions().map_entry:
+        held = held.fields_by_name["value"].message_type
+    return held.full_name if held is not None else ""
 
 
 def _fill_field(message: Message, field: FieldDescriptor, whose: str, above: tuple[str, ...]) -> None:

@@ -149,6 +149,10 @@ def test_the_terminal_shows_forward_before_back_and_each_method_once() -> None:
         assert drawn.count(method) == 1
 
 
+def test_the_readme_shows_what_verify_prints() -> None:
+    assert f"$ ensemble verify\n{ensemble('verify').stdout}```" in (ROOT / "README.md").read_text()
+
+
 def test_the_readme_shows_what_the_command_draws() -> None:
     (shown,) = re.findall(r"```mermaid\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert shown == ensemble("graph", "--format", "mermaid").stdout

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from console.main import main
+from tests import harness
 from tests.contract.verification.travel import SEATS, TRIPS, Change, broken, travel, written
 from tests.unit.mesh.protofiles import compiled_from
 
@@ -24,10 +26,15 @@ def ensemble(*arguments: str, **environment: str) -> Result:
     return CliRunner(env=environment).invoke(main, list(arguments))
 
 
-def test_the_shop_is_proved_and_the_summary_says_how_much_was_looked_at() -> None:
-    done = ensemble("verify")
-    assert (done.exit_code, done.stderr) == (0, "")
-    first, second = done.stdout.splitlines()
+@pytest.fixture(scope="module")
+def of_the_shop() -> CompletedProcess[str]:
+    """In a process of its own, which knows no workflows of tests."""
+    return harness.ensemble("verify")
+
+
+def test_the_shop_is_proved_and_the_summary_says_how_much_was_looked_at(of_the_shop: CompletedProcess[str]) -> None:
+    assert (of_the_shop.returncode, of_the_shop.stderr) == (0, "")
+    first, second = of_the_shop.stdout.splitlines()
     assert first == "nothing wrong in 5 services, 14 methods, 18 events, 1 process (2 paths walked)"
     assert re.fullmatch(r"1 workflow compared, on \d{3} paths: orchestration agrees with choreography", second), second
 
@@ -149,8 +156,8 @@ def test_the_terminal_shows_forward_before_back_and_each_method_once() -> None:
         assert drawn.count(method) == 1
 
 
-def test_the_readme_shows_what_verify_prints() -> None:
-    assert f"$ ensemble verify\n{ensemble('verify').stdout}```" in (ROOT / "README.md").read_text()
+def test_the_readme_shows_what_verify_prints(of_the_shop: CompletedProcess[str]) -> None:
+    assert f"$ ensemble verify\n{of_the_shop.stdout}```" in (ROOT / "README.md").read_text()
 
 
 def test_the_readme_shows_what_the_command_draws() -> None:

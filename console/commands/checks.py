@@ -55,7 +55,8 @@ def verify(descriptors: Path | None, as_json: bool) -> None:
     else:
         print("\n".join([*found.lines(), *found.summary()]))
     if found.without_lines:
-        print("note: where a line is missing, the descriptors have no source info; see --descriptors", file=sys.stderr)
+        how = "run scripts/generate, or write FILE with --include_source_info"
+        print(f"note: where lines are missing, the descriptors have no source info; {how}", file=sys.stderr)
     sys.exit(1 if found.errors else 0)
 
 

@@ -2,6 +2,7 @@
 
 no-pivot              a choreographed process in which somebody may refuse, and nothing decides
 no-abort              a pivot without the method that `aborts` it
+one-sided             the pivot, or the method that aborts it, cannot refuse, though the other one may have been first
 two-pivots            two pivots that can both succeed in one saga
 no-compensation       a step before the pivot that nothing takes back
 unused-compensation   a compensation that the way back never comes to
@@ -41,10 +42,19 @@ def _check_decision(flow: Flow, process: Process) -> Iterator[Finding]:
     elif pivots and process.aborting is None:
         what = f"nothing aborts {pivots[0].name}, so {process.name} cannot be called off"
         yield Finding("no-abort", pivots[0].descriptor, what, "let a method of its service `aborts` it, `on` a refusal")
+    if pivots and process.aborting is not None:
+        yield from _check_sides(pivots[0], process.aborting)
     for one, other in combinations(pivots, 2):
         if flow.both_can_succeed(one, other):
             what = f"{one.name} and {other.name} both decide in one saga of {process.name}"
             yield Finding("two-pivots", other.descriptor, what, "leave the decision to one of them")
+
+
+def _check_sides(pivot: Method, aborting: Method) -> Iterator[Finding]:
+    for one, other in ((pivot, aborting), (aborting, pivot)):
+        if not one.refuses:
+            what = f"{one.name} has no `refuses`, though {other.name} may have decided before it comes"
+            yield Finding("one-sided", one.descriptor, what, "name an event with which it says that it was too late")
 
 
 def _check_refusals(flow: Flow, process: Process, pivot: Method) -> Iterator[Finding]:

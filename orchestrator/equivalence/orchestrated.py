@@ -23,14 +23,22 @@ from orchestrator.equivalence.samples import sample
 from orchestrator.journal import FOREVER_US, ORCHESTRATED, STALLED, Journal, StepEntry, pack
 from orchestrator.mailbox import child_mail
 from orchestrator.run import Run
-from orchestrator.testing.fake_calls import FakeCalls, Faults
+from orchestrator.testing.fake_calls import Endless, FakeCalls, Faults
 from orchestrator.workflow import Workflow, Workflows
+
+# Of one run, after which it is taken to have no end. Of days of virtual time many pass in no time at all.
+DAYS_MAX = 366
+NOTES_MAX = 10_000
 
 
 def orchestrate(contract: Contract, workflows: Workflows, workflow: Workflow, conditions: Conditions) -> Trace:
     """What a workflow comes to. `workflows` has those of its children."""
+
+    async def rehearse() -> Trace:
+        return await _Rehearsal(contract, workflows, conditions).run(workflow)
+
     with _silent():
-        return virtual_time.run(lambda: _Rehearsal(contract, workflows, conditions).run(workflow))
+        return virtual_time.run(rehearse)
 
 
 class _Rehearsal:
@@ -51,20 +59,26 @@ class _Rehearsal:
         self._arrived = asyncio.Event()
         self._children: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[str, Run] = {}
-        self._failure: Exception | None = None
+        self._failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._notes = 0
 
     async def run(self, workflow: Workflow) -> Trace:
         """Runs a workflow from a sample of its starting event until nothing more comes of it."""
         journal = self._new(workflow, sample(workflow.input_class), "")
         journal.cancelling = self._cancelled
-        waits_for = await self._to_the_end(journal, workflow)
-        for child in self._children.values():
-            child.cancel()
-        await asyncio.gather(*self._children.values(), return_exceptions=True)
+        going = asyncio.create_task(self._to_the_end(journal, workflow), name=f"rehearse {workflow.process}")
+        ends: set[asyncio.Future[str]] = {going, self._failed}
+        await asyncio.wait(ends, timeout=DAYS_MAX * 24 * 3600, return_when=asyncio.FIRST_COMPLETED)
+        outcome = f"RUNNING (still after {DAYS_MAX} days)"
+        if self._failed.done():
+            outcome = f"STALLED ({self._failed.result()})"
+        elif going.done():
+            outcome = going.result() or _outcome(journal)
+        for task in (going, *self._children.values()):
+            task.cancel()
+        await asyncio.gather(going, *self._children.values(), return_exceptions=True)
         await self._calls.close()
-        if self._failure is not None:
-            raise self._failure
-        return self._services.trace(waits_for or _outcome(journal))
+        return self._services.trace(outcome)
 
     async def _to_the_end(self, journal: Journal, workflow: Workflow) -> str:
         """Runs a saga on whenever it has parked; what it waits for, where that does not come."""
@@ -89,12 +103,16 @@ class _Rehearsal:
         )
 
     def _fail(self, error: Exception) -> None:
-        self._failure = self._failure or error
+        if not self._failed.done():
+            self._failed.set_result(str(error))
 
     # What a run asks of its engine
 
     def note(self, journal: Journal, step: StepEntry | None = None) -> None:
-        """Nothing is written."""
+        """Nothing is written; but a workflow that does more and more never ends."""
+        self._notes += 1
+        if self._notes > NOTES_MAX:
+            self._fail(Endless(f"it goes on and on: {NOTES_MAX:,} changes"))
 
     def forget_steps(self, journal: Journal) -> None:
         """Nothing was written."""

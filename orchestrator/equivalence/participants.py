@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from mesh import errors, identity
 from mesh.contract import Contract, Method
 from mesh.errors import Refused, StepCompensated
-from mesh.projection import project
+from mesh.projection import matches, project
 from mesh.refusal import refusal_event
 from orchestrator.equivalence.conditions import Conditions
 from orchestrator.equivalence.samples import sample
@@ -90,5 +90,11 @@ class SampleParticipants(FakeParticipants):
     def _check(self, request: Message) -> None:
         """Takes all: samples keep no rules."""
 
-    def _unfaked(self, method: Method) -> Message:
-        return sample(method.response_class)
+    def _unfaked(self, method: Method, request: Message) -> Message:
+        """A sample, but for the fields that the request has too: who is asked for something answers about that."""
+        answer = sample(method.response_class)
+        for answered in method.descriptor.output_type.fields:
+            if matches(answered, method.descriptor.input_type):
+                answer.ClearField(answered.name)
+        answer.MergeFrom(project(method.response_class, request))
+        return answer

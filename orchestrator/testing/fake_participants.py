@@ -104,7 +104,7 @@ class FakeParticipants:
         """Raises Invalid where a request breaks the rules of its contract."""
         validation.validate(request)
 
-    def _unfaked(self, method: Method) -> Message:
+    def _unfaked(self, method: Method, request: Message) -> Message:
         """What a method answers that no function is faked for."""
         return method.response_class()
 
@@ -118,11 +118,11 @@ class FakeParticipants:
 
     def _respond(self, method: Method, request: Message) -> Message:
         if method.compensates and not self._has_to_undo(method, request):
-            return self._unfaked(method)
+            return self._unfaked(method, request)
         fake = self._fakes.get(method.full_name)
         if fake is None:
             self._decide(method, request)
-            return self._unfaked(method)
+            return self._unfaked(method, request)
         response = fake(request)
         if not isinstance(response, method.response_class):
             expected = method.response_class.DESCRIPTOR.full_name

@@ -33,6 +33,9 @@ def mark(file: str, text: str) -> Change:
     return (file, text, f"/*!*/ {text}")
 
 
+# Who aborts nothing is never too late.
+LATE: Change = (TRIPS, 'refuses: "acme.trips.v1.CallOffRefused"', "")
+
 BREAKS: list[tuple[str, list[Change]]] = [
     ("unknown-event", [method("Look", 'observes: "acme.nowhere.v1.Missing"')]),
     ("not-an-event", [(SEATS, "message RoomHeld { option (event) = {};", "/*!*/ message RoomHeld {")]),
@@ -153,8 +156,17 @@ BREAKS: list[tuple[str, list[Change]]] = [
             method("Reply", 'on: "acme.seats.v1.Asked" emits: "acme.seats.v1.Answered"', mark=""),
         ],
     ),
-    ("no-pivot", [mark(TRIPS, "message TripAsked"), (TRIPS, "pivot: true", ""), (TRIPS, 'aborts: "Book"', "")]),
-    ("no-abort", [mark(TRIPS, "rpc Book"), (TRIPS, 'aborts: "Book"', "")]),
+    ("no-pivot", [mark(TRIPS, "message TripAsked"), (TRIPS, "pivot: true", ""), LATE, (TRIPS, 'aborts: "Book"', "")]),
+    ("one-sided", [mark(TRIPS, "rpc CallOff("), LATE]),
+    (
+        "one-sided",
+        [
+            mark(TRIPS, "rpc Book("),
+            (TRIPS, ' refuses: "acme.trips.v1.TripRefused"', ""),
+            (TRIPS, '"acme.seats.v1.RoomRefused", "acme.trips.v1.TripRefused"', '"acme.seats.v1.RoomRefused"'),
+        ],
+    ),
+    ("no-abort", [mark(TRIPS, "rpc Book"), LATE, (TRIPS, 'aborts: "Book"', "")]),
     (
         "two-pivots",
         [

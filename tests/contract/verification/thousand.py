@@ -66,14 +66,18 @@ def _part(number: int, trigger: str) -> str:
 
 
 def _end(parts: int) -> str:
-    def all_of(event: str) -> str:
-        return "[" + ", ".join(f'"long.part{number}.v1.{event}"' for number in range(parts)) + "]"
+    def all_of(event: str, *further: str) -> str:
+        names = [f"long.part{number}.v1.{event}" for number in range(parts)]
+        return "[" + ", ".join(f'"{name}"' for name in (*names, *further)) + "]"
 
     body = "message Empty {}\n" + _requests("Decide", "CallOff", "Close")
-    body += _event("Done", options="outcome: OUTCOME_COMPLETED") + _event(
-        "Closed", options="outcome: OUTCOME_COMPENSATED"
-    )
-    decide = _rpc("Decide", f'on: "long.part{parts - 1}.v1.Held" emits: "long.end.v1.Done" pivot: true')
-    call_off = _rpc("CallOff", f'on: {all_of("Refused")} emits: "long.common.v1.CalledOff" aborts: "Decide"')
-    close = _rpc("Close", f'on: {all_of("Freed")} join: JOIN_ALL emits: "long.end.v1.Closed"')
-    return _file("end", ["long/common.proto"], f"{body}service EndService {{\n{decide}{call_off}{close}}}\n")
+    body += _event("TooLate") + _event("AlsoTooLate")
+    body += _event("Done", options="outcome: OUTCOME_COMPLETED")
+    body += _event("Closed", options="outcome: OUTCOME_COMPENSATED")
+    last = f"long.part{parts - 1}.v1.Held"
+    decide = f'on: "{last}" emits: "long.end.v1.Done" refuses: "long.end.v1.AlsoTooLate" pivot: true'
+    refused = all_of("Refused", "long.end.v1.AlsoTooLate")
+    call_off = f'on: {refused} emits: "long.common.v1.CalledOff" refuses: "long.end.v1.TooLate" aborts: "Decide"'
+    close = f'on: {all_of("Freed")} join: JOIN_ALL emits: "long.end.v1.Closed"'
+    methods = _rpc("Decide", decide) + _rpc("CallOff", call_off) + _rpc("Close", close)
+    return _file("end", ["long/common.proto"], f"{body}service EndService {{\n{methods}}}\n")

@@ -29,6 +29,7 @@ message TripAsked { option (event) = {starts: "travel"}; Trip trip = 1; }
 message TripBooked { option (event) = {}; Trip trip = 1; }
 message TripRefused { option (event) = {}; Trip trip = 1; google.rpc.ErrorInfo refusal = 2; }
 message TripCalledOff { option (event) = {}; Trip trip = 1; }
+message CallOffRefused { option (event) = {}; Trip trip = 1; google.rpc.ErrorInfo refusal = 2; }
 message TripCompleted { option (event) = {public: true outcome: OUTCOME_COMPLETED}; Trip trip = 1; }
 message TripClosed { option (event) = {outcome: OUTCOME_COMPENSATED}; Trip trip = 1; }
 
@@ -50,6 +51,7 @@ service TripsService {
     option (participation) = {
       on: ["acme.seats.v1.SeatRefused", "acme.seats.v1.RoomRefused", "acme.trips.v1.TripRefused"]
       emits: "acme.trips.v1.TripCalledOff"
+      refuses: "acme.trips.v1.CallOffRefused"
       aborts: "Book"
     };
   }

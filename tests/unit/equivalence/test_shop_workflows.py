@@ -183,6 +183,14 @@ def test_a_workflow_that_raises_or_waits_for_what_never_comes_is_told() -> None:
     assert "when nobody refuses, the workflow ends COMPENSATED" in told(compared(waiting))[0], "at its deadline"
 
 
+def test_a_workflow_without_an_end_is_told() -> None:
+    async def endless(saga: Saga, placed: OrderPlaced) -> None:
+        while True:
+            await saga.sleep(0.01)
+
+    assert "the workflow ends STALLED (it goes on and on" in told(compared(endless))[0]
+
+
 def test_a_workflow_of_no_process_is_told() -> None:
     (unknown,) = compared(fulfil_order, "no-such-process").findings
     assert (unknown.check, unknown.subject.name) == ("workflow", "OrderPlaced")

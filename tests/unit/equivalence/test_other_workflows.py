@@ -1,4 +1,4 @@
-"""Workflows of contracts that are not the shop's: children, observers, several steps of one method."""
+"""Workflows of another contract than the shop's: children, observers, answers that say their request again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from orchestrator.workflow import Workflow, Workflows
 from tests.unit.mesh.protofiles import define
 
 WHOLE = define("""
-message Case { string case_id = 1 [($options.saga_id) = true]; map<string, Case> others = 2; Case inner = 3; }
+message Case {
+  string case_id = 1 [($options.saga_id) = true];
+  map<string, Case> others = 2;
+  Case inner = 3;
+  string note = 4;
+}
 message Begun { option ($options.event) = {starts: "whole" deadline: {seconds: 9}}; Case case = 1; }
 message HalfDone { option ($options.event) = {}; Case case = 1; }
 message PartBegun { option ($options.event) = {starts: "part"}; Case case = 1; }
@@ -27,6 +32,7 @@ message Response {
   bool yes = 4;
   repeated int64 numbers = 5;
   map<string, string> names = 6;
+  Case case = 7;  // said again, so every event has it from two sources, which must agree
 }
 
 service Whole {
@@ -91,7 +97,7 @@ def test_more_paths_than_are_to_be_compared_are_told() -> None:
 
 def test_a_sample_has_something_in_every_field_and_says_where_it_comes_from() -> None:
     answer: Any = sample(WHOLE.message("Response"))
-    assert [field.name for field, _ in answer.ListFields()] == ["text", "ratio", "yes", "numbers", "names"]
+    assert [field.name for field, _ in answer.ListFields()] == ["text", "ratio", "yes", "numbers", "names", "case"]
     assert answer.text == "text of Response"
     begun: Any = sample(WHOLE.message("Begun"))
     assert begun.case.case_id == SAGA_ID

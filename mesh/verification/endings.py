@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ensemble.coordination.v1.coordination_pb2 import OUTCOME_COMPENSATED, OUTCOME_COMPLETED
 from mesh.contract import Contract, Method, Process
-from mesh.verification.finding import Finding, listed
+from mesh.verification.finding import Finding, agreeing, listed
 from mesh.verification.flow import Flow
 from mesh.verification.paths import Path, walk, walk_back
 from mesh.verification.pivots import is_back
@@ -51,7 +51,7 @@ def check_endings(flow: Flow, process: Process) -> Endings:
         choice = waiting.popleft()
         path = walk(flow.contract, process, choice.refusing)
         refused = sorted(name for name, succeeded in path.ran.items() if not succeeded)
-        when = f"{listed(refused)} refuses" if refused else "nobody refuses"
+        when = agreeing(refused, "refuses") if refused else "nobody refuses"
         look_at(path, when, flow.contract.methods[refused[0]] if refused else None)
         waiting += _further(flow, process, path, choice)
     return Endings(list(found.values()), walked, not waiting)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mesh.contract import Contract, EventType
-from mesh.verification.finding import Finding, Severity, listed, short
+from mesh.verification.finding import Finding, Severity, agreeing, short
 
 
 def check_events(contract: Contract) -> Iterator[Finding]:
@@ -25,7 +25,7 @@ def _check_emitted(contract: Contract, event: EventType) -> Iterator[Finding]:
     name = event.full_name
     waiting = [method.full_name for method in (*contract.triggered_by(name), *contract.observing(name))]
     if waiting and not event.starts and not contract.sources_of(name):
-        what = f"nobody emits {short(name)}, which {listed(waiting)} waits for"
+        what = f"nobody emits {short(name)}, which {agreeing(waiting, 'waits')} for"
         yield Finding("nobody-emits", event.descriptor, what, "let a method name it in `emits` or `refuses`")
 
 
@@ -36,7 +36,7 @@ def _check_heard(contract: Contract, event: EventType) -> Iterator[Finding]:
     # The refusal of an aborting method says that the pivot has decided for go, whose own event drives the saga on.
     sources = [method for method in contract.sources_of(name) if not (method.aborts and method.refuses == name)]
     if sources:
-        what = f"nobody hears {short(name)}, which {listed([one.full_name for one in sources])} emits"
+        what = f"nobody hears {short(name)}, which {agreeing([one.full_name for one in sources], 'emits')}"
         help_ = "let a method name it in `on`, mark it `public` for those outside, or take it out"
         yield Finding("nobody-hears", event.descriptor, what, help_, Severity.WARNING)
 

@@ -35,3 +35,8 @@ def listed(full_names: list[str] | tuple[str, ...], last: str = "and") -> str:
     """Short names as a list in prose."""
     names = [short(name) for name in full_names]
     return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def agreeing(full_names: list[str] | tuple[str, ...], verb: str) -> str:
+    """Short names and what they do, e.g. A refuses; A and B refuse. The verb is given as for one."""
+    return f"{listed(full_names)} {verb if len(full_names) == 1 else verb.removesuffix('s')}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mesh.contract import Contract, Process
-from mesh.verification.finding import listed, short
+from mesh.verification.finding import agreeing, short
 from mesh.verification.flow import Flow
 
 
@@ -20,7 +20,7 @@ class Conditions:
     cancelled: bool = False  # before anything is done
 
     def __str__(self) -> str:
-        refusing = f"{listed(sorted(self.refusing))} refuses" if self.refusing else "nobody refuses"
+        refusing = agreeing(sorted(self.refusing), "refuses") if self.refusing else "nobody refuses"
         if self.cancelled:
             refusing = "it is cancelled at once"
         if self.dead:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from mesh.verification import Severity
+from mesh.verification import Severity, endings, events, names, pivots, projections, reactions, reading
 from tests.contract.verification.travel import SEATS, TRIPS, Change, broken, marked_line, proof_of
 
 KEY = "[(ensemble.coordination.v1.step_key) = true]"
@@ -239,7 +240,16 @@ BREAKS: list[tuple[str, list[Change]]] = [
     ),
 ]
 
-WARNINGS = {"nobody-hears"}
+MODULES = (reading, names, events, projections, reactions, pivots, endings)
+
+
+def test_every_check_has_a_contract_that_breaks_it() -> None:
+    described = {
+        check
+        for module in MODULES
+        for check in re.findall(r"^([a-z-]+)(?: \(\w+\))?  +\S", module.__doc__ or "", re.MULTILINE)
+    }
+    assert described == {check for check, _ in BREAKS}
 
 
 @pytest.mark.parametrize(("check", "changes"), BREAKS, ids=[check for check, _ in BREAKS])

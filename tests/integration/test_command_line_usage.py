@@ -116,13 +116,13 @@ def test_an_empty_postgresql_has_no_books(tmp_path: Path, postgres_url: str) -> 
     assert "--database" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["order", "up", "up --detach", "graph"])
+@pytest.mark.parametrize("command", ["order", "up", "up --detach", "graph", "verify"])
 @pytest.mark.parametrize(("name", "value"), [("ENSEMBLE_CALLS_MAX", "0"), ("ENSEMBLE_ADDRESSES", "no json")])
 def test_a_wrong_setting_is_named_without_a_traceback(
     command: str, name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    done = ensemble(*command.split(), *([] if command == "graph" else ["--data", str(tmp_path)]))
+    done = ensemble(*command.split(), *([] if command in ("graph", "verify") else ["--data", str(tmp_path)]))
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert name.removeprefix("ENSEMBLE_").lower() in done.stderr.lower()

@@ -12,8 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from console.main import main
+from orchestrator.workflow import Workflow, Workflows
+from shop.orders.v1.events_pb2 import OrderPlaced
 from tests import harness
 from tests.contract.verification.travel import SEATS, TRIPS, Change, broken, travel, written
+from tests.unit.equivalence.shop_steps import without
 from tests.unit.mesh.protofiles import compiled_from
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +161,20 @@ def test_the_terminal_shows_forward_before_back_and_each_method_once() -> None:
 
 def test_the_readme_shows_what_verify_prints(of_the_shop: CompletedProcess[str]) -> None:
     assert f"$ ensemble verify\n{of_the_shop.stdout}```" in (ROOT / "README.md").read_text()
+
+
+def test_a_workflow_with_a_step_left_out_exits_1_with_the_line_that_the_readme_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = Workflows([Workflow("fulfil-order", without("book"), OrderPlaced)])
+    monkeypatch.setattr("console.verification.registered", lambda: short)
+    done = ensemble("verify")
+    assert done.exit_code == 1
+    *lines, _, compared = done.stdout.splitlines()
+    (left_out,) = [line for line in lines if "BookShipment (" in line]
+    assert LINE.fullmatch(left_out)
+    assert f"```\n{left_out}\n```" in (ROOT / "README.md").read_text()
+    assert compared.endswith("orchestration differs from choreography")
 
 
 def test_the_readme_shows_what_the_command_draws() -> None:

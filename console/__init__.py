@@ -9,6 +9,7 @@ orders       `ensemble order`: places orders and follows them
 display      what is printed: live drawing on a terminal, plain lines elsewhere
 sagas        `ensemble saga …`: the orchestrator's API
 graph        `ensemble graph`: the choreography from the contracts
+verification `ensemble verify`: the contracts proved, and the workflows compared with the choreography
 audit        `ensemble audit`: the books of all services
 demo         what `scripts/demo` shows
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from console.commands.checks import audit, graph
+from console.commands.checks import audit, graph, verify
 from console.commands.compare import compare
 from console.commands.mesh import down, status, up
 from console.commands.orders import order, stock
@@ -17,7 +17,7 @@ def main() -> None:
     """Ensemble: one contract, orchestrated and choreographed."""
 
 
-for command in (up, status, down, order, stock, saga, graph, audit, compare):
+for command in (up, status, down, order, stock, saga, graph, verify, audit, compare):
     main.add_command(command)
 
 

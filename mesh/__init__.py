@@ -1,7 +1,10 @@
 """What every process of the mesh shares. It knows no business and none of our other packages.
 
 registry     finds generated messages and services by their full names
-contract     reads the coordination options: who is triggered by what, and emits what
+contract     reads the coordination options: who is triggered by what, and emits what (contract_faults)
+descriptors  contracts from generated packages, or from a descriptor set in a file
+places       in which line of which .proto a thing is defined
+verification proves a contract before it runs
 identity     the saga id, step key and digest of a message
 projection   fills requests from events, and events from requests and responses, by field name
 validation   the rules of the contracts, on either transport

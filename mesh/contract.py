@@ -6,19 +6,18 @@ side of an orchestrated saga, the map of the choreography) asks a `Contract`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
 from ensemble.coordination.v1 import coordination_pb2 as options
 from mesh import identity, registry
-
-
-class ContractError(ValueError):
-    """A contract says something that cannot be; the text names the place and the mend."""
+from mesh.contract_faults import ContractError, KeyedJoin, NotAnEvent, Report, UnknownSibling, refuse
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class EventType:
     @cached_property
     def message_class(self) -> type[Message]:
         """The event's generated class."""
-        return registry.message_class(self.full_name)
+        return message_factory.GetMessageClass(self.descriptor)
 
 
 @dataclass(frozen=True)
@@ -81,17 +80,22 @@ class Method:
     @cached_property
     def request_class(self) -> type[Message]:
         """The request's generated class."""
-        return registry.message_class(self.descriptor.input_type.full_name)
+        return message_factory.GetMessageClass(self.descriptor.input_type)
 
     @cached_property
     def response_class(self) -> type[Message]:
         """The response's generated class."""
-        return registry.message_class(self.descriptor.output_type.full_name)
+        return message_factory.GetMessageClass(self.descriptor.output_type)
 
     @property
     def triggers(self) -> tuple[str, ...]:
         """Every event that triggers the method, inside its saga or as an observer."""
         return self.on + self.observes
+
+    @property
+    def names_of_events(self) -> tuple[str, ...]:
+        """Every event that the method names."""
+        return tuple(name for name in (*self.triggers, self.emits, self.refuses) if name)
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,12 @@ class Process:
     start: EventType
     methods: tuple[Method, ...]
 
-    @property
+    @cached_property
     def pivot(self) -> Method | None:
         """The method that decides, where the process has one."""
         return next((method for method in self.methods if method.pivot), None)
 
-    @property
+    @cached_property
     def aborting(self) -> Method | None:
         """The pivot's other side, where the process has one."""
         return next((method for method in self.methods if method.aborts), None)
@@ -116,36 +120,74 @@ class Process:
 class Contract:
     """The contracts of some services, read together."""
 
-    def __init__(self, services: Iterable[ServiceDescriptor], events: Iterable[Descriptor] = ()) -> None:
-        """`events` are further events, which no method names: those that only workflows start with, or wait for."""
+    def __init__(
+        self,
+        services: Iterable[ServiceDescriptor],
+        events: Iterable[Descriptor] = (),
+        *,
+        find: Callable[[str], Descriptor] = registry.message_descriptor,
+        report: Report = refuse,
+    ) -> None:
+        """`events` are further events, which no method names: those that only workflows start with, or wait for.
+
+        `find` finds the messages that methods name, and raises UnknownName; `report` is told of faults: ContractError,
+        UnknownName, NoSagaId. The default raises the first one.
+        """
         self.services = tuple(services)
         self.methods = {
-            method.full_name: _read_method(method) for service in self.services for method in service.methods
+            method.full_name: _read_method(method, report) for service in self.services for method in service.methods
         }
         self.by_path = {method.path: method for method in self.methods.values()}
-        names = {name for method in self.methods.values() for name in (*method.triggers, method.emits, method.refuses)}
-        named = {name: registry.message_descriptor(name) for name in names - {""}}
-        further = {event.full_name: event for event in events}
-        self.events = {name: read_event(event) for name, event in sorted({**further, **named}.items())}
+        found = {event.full_name: event for event in events}
+        for method in self.methods.values():
+            for name in method.names_of_events:
+                if name not in found:
+                    try:
+                        found[name] = find(name)
+                    except registry.UnknownName as error:
+                        report(method.descriptor, error)
+        self.events = {name: read_event(event, report) for name, event in sorted(found.items())}
 
     @classmethod
-    def of_packages(cls, *packages: str) -> Contract:
+    def of_packages(cls, *packages: str, report: Report = refuse) -> Contract:
         """The contracts of all services and events in these generated packages, e.g. "shop"."""
         messages = registry.message_descriptors(*packages)
-        marked = [message for message in messages if message.GetOptions().HasExtension(options.event)]
-        return cls(registry.service_descriptors(*packages), marked)
+        return cls(registry.service_descriptors(*packages), filter(is_event, messages), report=report)
 
     def triggered_by(self, event: str) -> list[Method]:
         """The methods that an event triggers inside its saga."""
-        return [method for method in self.methods.values() if event in method.on]
+        return self._by_event["on"].get(event, [])
 
     def observing(self, event: str) -> list[Method]:
         """The methods that observe an event from outside its saga."""
-        return [method for method in self.methods.values() if event in method.observes]
+        return self._by_event["observes"].get(event, [])
 
     def sources_of(self, event: str) -> list[Method]:
         """The methods that emit an event, on success or on refusal."""
-        return [method for method in self.methods.values() if event and event in (method.emits, method.refuses)]
+        return self._by_event["sources"].get(event, [])
+
+    def aborting(self, pivot: Method) -> list[Method]:
+        """The methods that are the other side of a pivot."""
+        return self._aborting.get(pivot.full_name, [])
+
+    @cached_property
+    def _aborting(self) -> dict[str, list[Method]]:
+        found: dict[str, list[Method]] = defaultdict(list)
+        for method in self.methods.values():
+            if method.aborts:
+                found[method.aborts].append(method)
+        return dict(found)
+
+    @cached_property
+    def _by_event(self) -> dict[str, dict[str, list[Method]]]:
+        index: dict[str, dict[str, list[Method]]] = {key: defaultdict(list) for key in ("on", "observes", "sources")}
+        for method in self.methods.values():
+            names = {"on": method.on, "observes": method.observes, "sources": (method.emits, method.refuses)}
+            for key, events in names.items():
+                for event in dict.fromkeys(events):
+                    if event:
+                        index[key][event].append(method)
+        return {key: dict(events) for key, events in index.items()}
 
     @cached_property
     def processes(self) -> dict[str, Process]:
@@ -155,34 +197,45 @@ class Contract:
 
     def compensation_of(self, method: Method) -> Method | None:
         """The method that reverses another."""
-        return next((other for other in self.methods.values() if other.compensates == method.full_name), None)
+        return self._compensations.get(method.full_name)
+
+    @cached_property
+    def _compensations(self) -> dict[str, Method]:
+        return {method.compensates: method for method in reversed(self.methods.values()) if method.compensates}
 
     def process_of(self, method: Method) -> Process | None:
         """The process that a method takes part in."""
-        return next((process for process in self.processes.values() if method in process.methods), None)
+        return self._process_by_method.get(method.full_name)
+
+    @cached_property
+    def _process_by_method(self) -> dict[str, Process]:
+        processes = reversed(self.processes.values())  # of several the first one counts
+        return {method.full_name: process for process in processes for method in process.methods}
 
     def _following(self, start: EventType) -> Iterator[Method]:
         reached: set[str] = set()
-        waiting = [start.full_name]
+        waiting = deque([start.full_name])
         while waiting:
-            for method in self.triggered_by(waiting.pop(0)):
+            for method in self.triggered_by(waiting.popleft()):
                 if method.full_name not in reached:
                     reached.add(method.full_name)
                     waiting += [event for event in (method.emits, method.refuses) if event]
                     yield method
 
 
-def _read_method(descriptor: MethodDescriptor) -> Method:
+def is_event(message: Descriptor) -> bool:
+    """Whether a message is marked as an event."""
+    return bool(message.GetOptions().HasExtension(options.event))
+
+
+def _read_method(descriptor: MethodDescriptor, report: Report) -> Method:
     raw = descriptor.GetOptions().Extensions[options.participation]
     participates = descriptor.GetOptions().HasExtension(options.participation)
-    service = descriptor.containing_service
     if participates:
-        identity.saga_id_path(descriptor.input_type)
+        _check_saga_id(descriptor.input_type, report)
     if raw.join == options.JOIN_ALL and identity.step_key_paths(descriptor.input_type):
-        raise ContractError(
-            f"{descriptor.full_name}: a JOIN_ALL joins once a saga, but its request "
-            "has a step_key; take one of them out"
-        )
+        what = f"{descriptor.full_name}: a JOIN_ALL joins once a saga, but its request has a step_key"
+        report(descriptor, KeyedJoin(what, "take one of them out"))
     return Method(
         descriptor=descriptor,
         participates=participates,
@@ -190,31 +243,39 @@ def _read_method(descriptor: MethodDescriptor) -> Method:
         join_all=raw.join == options.JOIN_ALL,
         emits=raw.emits,
         refuses=raw.refuses,
-        compensates=_sibling(service, descriptor, raw.compensates),
+        compensates=_sibling(descriptor, raw.compensates, report),
         pivot=raw.pivot,
-        aborts=_sibling(service, descriptor, raw.aborts),
+        aborts=_sibling(descriptor, raw.aborts, report),
         observes=tuple(raw.observes),
         timeout_s=_seconds(raw.timeout) if raw.HasField("timeout") else None,
     )
 
 
-def _sibling(service: ServiceDescriptor, method: MethodDescriptor, name: str) -> str:
+def _sibling(method: MethodDescriptor, name: str, report: Report) -> str:
+    service = method.containing_service
     if name and name not in service.methods_by_name:
-        raise ContractError(f"{method.full_name}: {service.full_name} has no method {name!r}; name one of its methods")
+        what = f"{method.full_name}: {service.full_name} has no method {name!r}"
+        report(method, UnknownSibling(what, "name one of its methods"))
+        return ""
     return service.methods_by_name[name].full_name if name else ""
 
 
-def read_event(descriptor: Descriptor) -> EventType:
-    """Reads a message as an event; raises ContractError where it is none."""
-    if not descriptor.GetOptions().HasExtension(options.event):
-        raise ContractError(
-            f"{descriptor.full_name} is used as an event but not marked as one: "
-            "add `option (ensemble.coordination.v1.event) = {};`"
-        )
-    identity.saga_id_path(descriptor)
+def read_event(descriptor: Descriptor, report: Report = refuse) -> EventType:
+    """Reads a message as an event."""
+    if not is_event(descriptor):
+        what = f"{descriptor.full_name} is used as an event but not marked as one"
+        report(descriptor, NotAnEvent(what, "add `option (ensemble.coordination.v1.event) = {};`"))
+    _check_saga_id(descriptor, report)
     raw = descriptor.GetOptions().Extensions[options.event]
     deadline_s = _seconds(raw.deadline) if raw.HasField("deadline") else None
     return EventType(descriptor, raw.starts, raw.outcome, raw.public, deadline_s)
+
+
+def _check_saga_id(message: Descriptor, report: Report) -> None:
+    try:
+        identity.saga_id_path(message)
+    except identity.NoSagaId as error:
+        report(message, error)
 
 
 def _seconds(duration: object) -> float:
@@ -230,5 +291,5 @@ def service_name(service: str | ServiceDescriptor) -> str:
     full_name = service if isinstance(service, str) else service.full_name
     parts = full_name.split(".")
     if len(parts) < 3:
-        raise ContractError(f"{full_name}: a service lies in a package like shop.inventory.v1")
+        raise ContractError(f"{full_name} has no name in the mesh", "let it lie in a package like shop.inventory.v1")
     return parts[-3].replace("_", "-")

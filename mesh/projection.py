@@ -34,7 +34,7 @@ def project(target: type[M], *sources: Message) -> M:
 
 def missing_fields(target: Descriptor, sources: Sequence[Descriptor]) -> list[str]:
     """The fields of `target` that no source fills."""
-    return [field.name for field in target.fields if not any(_matching(field, source) for source in sources)]
+    return [field.name for field in target.fields if not any(matches(field, source) for source in sources)]
 
 
 Copy = Callable[[Message, Message], None]
@@ -45,16 +45,15 @@ def _plan(target: Descriptor, sources: tuple[Descriptor, ...]) -> tuple[tuple[Co
     plan: list[tuple[Copy, int]] = []
     for field in target.fields:
         having = [
-            (index, source.fields_by_name[field.name])
-            for index, source in enumerate(sources)
-            if _matching(field, source)
+            (index, source.fields_by_name[field.name]) for index, source in enumerate(sources) if matches(field, source)
         ]
         for position, (index, given) in enumerate(having):
             plan.append((_copier(given) if position == 0 else _comparer(given, field), index))
     return tuple(plan)
 
 
-def _matching(field: FieldDescriptor, source: Descriptor) -> bool:
+def matches(field: FieldDescriptor, source: Descriptor) -> bool:
+    """Whether a source has a field of this name and type."""
     other = source.fields_by_name.get(field.name)
     return other is not None and _shape(other) == _shape(field)
 

@@ -18,6 +18,8 @@ from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescri
 from google.protobuf.message import Message
 
 _POOL = descriptor_pool.Default()
+# In each generated top-level package.
+POSITIONS_FILE = "positions.binpb"
 
 
 class UnknownName(LookupError):
@@ -75,6 +77,19 @@ def message_descriptors(*packages: str) -> list[Descriptor]:
     for file in _files(packages):
         found.update((message.full_name, message) for message in file.message_types_by_name.values())
     return [found[name] for name in sorted(found)]
+
+
+def positions(package: str) -> bytes:
+    """A serialized FileDescriptorSet of a generated package with source positions; empty where it has none.
+
+    `scripts/generate` writes it: generated modules themselves know no lines.
+    """
+    spec = importlib.util.find_spec(package)
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(location) / POSITIONS_FILE
+        if path.is_file():
+            return path.read_bytes()
+    return b""
 
 
 def _files(packages: Iterable[str]) -> Iterator[FileDescriptor]:

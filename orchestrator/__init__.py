@@ -40,4 +40,5 @@ How it is seen
     pruning        forgets sagas that ended long ago, with what the ledgers know of them (ledgers)
 
 testing            the test kit for workflows
+equivalence        shows that a workflow and its choreography do the same
 """

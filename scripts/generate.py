@@ -21,6 +21,8 @@ from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 from protovalidate._gen.buf.validate import validate_pb
 
+from mesh.registry import POSITIONS_FILE
+
 BIN = Path(sys.executable).parent
 PROTOS = Path(__file__).resolve().parent.parent / "protos"
 OWN_ROOTS = sorted(path.name for path in PROTOS.iterdir() if path.is_dir() and path.name != "gen")
@@ -75,8 +77,28 @@ def generate(out: Path) -> None:
         _protoc(*messages, *sources(), "buf/validate/validate.proto")
         services = [source for source in sources() if "\nservice " in (PROTOS / source).read_text()]
         _protoc(f"--grpc_python_out={fresh}", f"--mypy_grpc_out=quiet:{fresh}", *services)
+        for root in OWN_ROOTS:
+            _write_positions(fresh / root / POSITIONS_FILE, root)
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(fresh, out)
+
+
+def _write_positions(path: Path, root: str) -> None:
+    """Writes where everything in the contracts of one top-level package stands, for messages that name lines.
+
+    Comments are left out, since nobody reads them from there.
+    """
+    _protoc(f"--descriptor_set_out={path}", "--include_source_info", *(one for one in sources() if _root(one) == root))
+    descriptors = descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes())
+    for file in descriptors.file:
+        for location in file.source_code_info.location:
+            for comment in ("leading_comments", "trailing_comments", "leading_detached_comments"):
+                location.ClearField(comment)  # type: ignore[arg-type]  # one of its fields
+    path.write_bytes(descriptors.SerializeToString(deterministic=True))
+
+
+def _root(source: str) -> str:
+    return source.partition("/")[0]
 
 
 def write_image(path: Path) -> None:

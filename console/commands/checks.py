@@ -1,14 +1,23 @@
-"""`ensemble graph`, `audit`."""
+"""`ensemble graph`, `verify`, `audit`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from console.commands.common import Failed, data_option, database_option, json_option, settings_for
+from console.commands.common import Failed, WrongUsage, data_option, database_option, json_option, settings_for
+
+descriptors_option = click.option(
+    "--descriptors",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A descriptor set, as protoc or `buf build` writes it, in the place of the mesh's own contracts.",
+)
 
 
 @click.command()
@@ -16,17 +25,55 @@ from console.commands.common import Failed, data_option, database_option, json_o
     "--format", "format_", type=click.Choice(["text", "mermaid", "dot", "json"]), default="text", show_default=True
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def graph(format_: str, as_json: bool) -> None:
+@descriptors_option
+def graph(format_: str, as_json: bool, descriptors: Path | None) -> None:
     """Draw the choreography from the contracts."""
-    from console.graph import FORMATS
-    from mesh.contract import Contract, ContractError
+    from console.graph import draw
+    from console.verification import read
+    from mesh.contract_faults import refuse
+
+    with _contract_errors():
+        source = read(settings_for(Path()).contract_packages, descriptors, refuse)
+        print(draw(source.contract, "json" if as_json else format_))
+
+
+@click.command()
+@descriptors_option
+@json_option
+def verify(descriptors: Path | None, as_json: bool) -> None:
+    """Prove the contracts, before they run: a line for each fault; exit 1 on an error.
+
+    Checked are events, requests, joins and circles, the theory of sagas, and whether each registered workflow does the
+    same as its choreography on every path.
+    """
+    from console.verification import verify
+
+    with _contract_errors():
+        found = verify(settings_for(Path()).contract_packages, descriptors)
+    if as_json:
+        print(json.dumps(found.to_json()))
+    else:
+        print("\n".join([*found.lines(), *found.summary()]))
+    if found.without_lines:
+        how = "run scripts/generate, or write FILE with --include_source_info"
+        print(f"note: where lines are missing, the descriptors have no source info; {how}", file=sys.stderr)
+    sys.exit(1 if found.errors else 0)
+
+
+@contextmanager
+def _contract_errors() -> Iterator[None]:
+    """What keeps a contract from being read, as one line that says what to do."""
+    from mesh.contract_faults import ContractError
+    from mesh.descriptors import WrongDescriptors
+    from mesh.identity import NoSagaId
     from mesh.registry import UnknownName
 
     try:
-        contract = Contract.of_packages(*settings_for(Path()).contract_packages)
-    except (ContractError, UnknownName, ValueError) as error:
-        raise Failed(" ".join(str(error).split())) from None
-    print(FORMATS["json" if as_json else format_](contract))
+        yield
+    except WrongDescriptors as error:
+        raise WrongUsage(str(error)) from None
+    except (ContractError, NoSagaId, UnknownName) as error:
+        raise Failed(f"{' '.join(str(error).split())} (`ensemble verify` says all that is wrong)") from None
 
 
 @click.command()

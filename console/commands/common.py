@@ -40,6 +40,12 @@ class Failed(click.ClickException):
     """A command that failed: one line, exit status 1."""
 
 
+class WrongUsage(click.ClickException):
+    """A command that was told what cannot be: one line, exit status 2."""
+
+    exit_code = 2
+
+
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs a command; what may go wrong becomes one line that says what to do."""
     try:

@@ -52,10 +52,14 @@ class FakeCalls(Participants):
     """What the engine of one run calls. Only the call is faked; what follows from its answer is the engine's own."""
 
     def __init__(
-        self, participants: FakeParticipants, faults: Mapping[str, Faults], failed: Callable[[Exception], None]
+        self,
+        participants: FakeParticipants,
+        faults: Mapping[str, Faults],
+        failed: Callable[[Exception], None],
+        rng: random.Random | None = None,
     ) -> None:
         """`faults` are by the methods' full names; `failed` is told what fails the test, and is no answer."""
-        super().__init__(_NOWHERE, CALL_TIMEOUT_S, rng=random.Random(random.random()))
+        super().__init__(_NOWHERE, CALL_TIMEOUT_S, rng=rng or random.Random(random.random()))
         self._faults = faults
         self._participants = participants
         self._failed = failed

@@ -24,7 +24,8 @@ from mesh.projection import missing_fields, project
 
 # Takes the request, returns the response or raises Refused.
 Fake = Callable[[Any], Message]
-_Key = tuple[str, str, str]
+# Saga id, full name of the method, step key.
+Key = tuple[str, str, str]
 
 
 class WrongFake(AssertionError):
@@ -32,7 +33,7 @@ class WrongFake(AssertionError):
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """What became of a step; without a digest it is a tombstone."""
 
     digest: bytes | None = None
@@ -47,7 +48,7 @@ class FakeParticipants:
         self.calls: list[tuple[Method, Message]] = []  # that reached a participant, oldest first
         self._contract = contract
         self._fakes: dict[str, Fake] = {}
-        self._rows: dict[_Key, _Row] = {}
+        self._rows: dict[Key, Row] = {}
 
     def method(self, name: str) -> Method:
         """A method by the end of its full name: "ReserveStock", "InventoryService.ReserveStock"; raises LookupError."""
@@ -87,7 +88,7 @@ class FakeParticipants:
         Raises Invalid, StepMismatch and StepCompensated as a participant does, and whatever a function raises.
         """
         request = validation.parse(method.request_class, data)
-        validation.validate(request)
+        self._check(request)
         self.calls.append((method, request))
         key = self._key(method, request)
         row = self._rows.get(key)
@@ -99,21 +100,29 @@ class FakeParticipants:
             raise StepMismatch(_text(key))
         return row.refusal or row.response or method.response_class()
 
-    def _do(self, method: Method, request: Message) -> _Row:
+    def _check(self, request: Message) -> None:
+        """Raises Invalid where a request breaks the rules of its contract."""
+        validation.validate(request)
+
+    def _unfaked(self, method: Method, request: Message) -> Message:
+        """What a method answers that no function is faked for."""
+        return method.response_class()
+
+    def _do(self, method: Method, request: Message) -> Row:
         digest = identity.digest(request)
         try:
-            return _Row(digest, response=self._respond(method, request))
+            return Row(digest, response=self._respond(method, request))
         except Refused as refusal:
             _check_may_refuse(method, refusal)
-            return _Row(digest, refusal=refusal.status(method.service.rpartition(".")[0]))
+            return Row(digest, refusal=refusal.status(method.service.rpartition(".")[0]))
 
     def _respond(self, method: Method, request: Message) -> Message:
         if method.compensates and not self._has_to_undo(method, request):
-            return method.response_class()
+            return self._unfaked(method, request)
         fake = self._fakes.get(method.full_name)
         if fake is None:
             self._decide(method, request)
-            return method.response_class()
+            return self._unfaked(method, request)
         response = fake(request)
         if not isinstance(response, method.response_class):
             expected = method.response_class.DESCRIPTOR.full_name
@@ -124,7 +133,7 @@ class FakeParticipants:
         """Whether the step that a compensation reverses was done; one that never came is buried."""
         undone = self._contract.methods[method.compensates]
         key = self._key(undone, request)
-        row = self._rows.setdefault(key, _Row())
+        row = self._rows.setdefault(key, Row())
         if row.response is None:
             return False
         says_less = missing_fields(undone.descriptor.input_type, [method.descriptor.input_type])
@@ -141,7 +150,7 @@ class FakeParticipants:
             if row is not None and row.response is not None:
                 raise Refused("ALREADY_CONFIRMED" if method.aborts else "ALREADY_CANCELLED")
 
-    def _key(self, method: Method, request: Message) -> _Key:
+    def _key(self, method: Method, request: Message) -> Key:
         return (identity.saga_id(request), method.full_name, identity.step_key(request))
 
 
@@ -152,6 +161,6 @@ def _check_may_refuse(method: Method, refusal: Refused) -> None:
         )
 
 
-def _text(key: _Key) -> str:
+def _text(key: Key) -> str:
     saga_id, method, step_key = key
     return f"{method}({saga_id}{', ' + step_key if step_key else ''})"

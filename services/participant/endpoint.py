@@ -18,7 +18,8 @@ from google.protobuf.message import Message
 from eventbus.envelope import REPLAY
 from eventbus.replay import ordered
 from mesh import identity, telemetry
-from mesh.contract import Contract, ContractError, Method
+from mesh.contract import Contract, Method
+from mesh.contract_faults import ContractError
 from mesh.database import Database
 from mesh.server import Answer, Binding, Context
 from services.participant.outbox import Outbox
@@ -34,8 +35,8 @@ def handlers_of(servicer: object, contract: Contract) -> dict[str, Handler]:
             handler = getattr(servicer, method.name)
             if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
                 raise ContractError(
-                    f"{method.full_name} takes part in a process, so it runs in a transaction: write it as a plain "
-                    f"function, `def {method.name}(self, request, step)`"
+                    f"{method.full_name} takes part in a process, so it runs in a transaction",
+                    f"write it as a plain function, `def {method.name}(self, request, step)`",
                 )
             handlers[method.full_name] = handler
     return handlers

@@ -7,7 +7,8 @@ import importlib
 import sqlalchemy as sql
 from google.protobuf.descriptor import ServiceDescriptor
 
-from mesh.contract import Contract, ContractError, service_name
+from mesh.contract import Contract, service_name
+from mesh.contract_faults import ContractError
 from mesh.database import Database
 from services.participant.endpoint import Endpoint, handlers_of
 from services.participant.joins import Joins, arrivals_table
@@ -45,4 +46,5 @@ def service_of(servicer: type[object]) -> ServiceDescriptor:
             messages = importlib.import_module(base.__module__.removesuffix("_grpc"))
             service: ServiceDescriptor = messages.DESCRIPTOR.services_by_name[base.__name__.removesuffix("Servicer")]
             return service
-    raise ContractError(f"{servicer.__name__} must subclass a generated servicer, e.g. InventoryServiceServicer")
+    what = f"{servicer.__name__} implements no service"
+    raise ContractError(what, "let it subclass a generated servicer, e.g. InventoryServiceServicer")

@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from grpc import StatusCode
-from grpc.aio import AioRpcError, Metadata
 
-from console.commands.common import Failed, run
 from console.main import main
-from mesh.errors import Unavailable, trailing_metadata
 
-NODE = re.compile(r'(\w+)(?:\(\((\w+)\)\)|\["([\w.]+)"\])')
+# A node of a Mermaid drawing, and an edge between two.
+NODE = re.compile(r'  (\w+)(?:\[|\{\{|\(\[)"([\w.]+)(?:<br/>[^"]+)*"(?:\]|\}\}|\]\))')
+EDGE = re.compile(r"  (\w+) (?:-->|-\.->)\|(\w+)\| (\w+)")
 
 
 @dataclass(frozen=True)
@@ -118,13 +116,13 @@ def test_an_empty_postgresql_has_no_books(tmp_path: Path, postgres_url: str) -> 
     assert "--database" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["order", "up", "up --detach", "graph"])
+@pytest.mark.parametrize("command", ["order", "up", "up --detach", "graph", "verify"])
 @pytest.mark.parametrize(("name", "value"), [("ENSEMBLE_CALLS_MAX", "0"), ("ENSEMBLE_ADDRESSES", "no json")])
 def test_a_wrong_setting_is_named_without_a_traceback(
     command: str, name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    done = ensemble(*command.split(), *([] if command == "graph" else ["--data", str(tmp_path)]))
+    done = ensemble(*command.split(), *([] if command in ("graph", "verify") else ["--data", str(tmp_path)]))
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert name.removeprefix("ENSEMBLE_").lower() in done.stderr.lower()
@@ -139,6 +137,7 @@ def test_a_folder_that_cannot_be_made_exits_1_with_one_line(command: list[str], 
 
 
 Edge = tuple[str, str, str]
+STARTED = {"orders.RecordOrder", "inventory.ReserveStock", "payments.AuthorizePayment", "shipping.BookShipment"}
 
 
 @pytest.fixture(scope="module")
@@ -189,48 +188,11 @@ def test_the_mermaid_graph_has_every_edge(expected: set[Edge]) -> None:
     mermaid = ensemble("graph", "--format", "mermaid").stdout
     first, *lines = mermaid.splitlines()
     assert first == "flowchart LR"
-    edges = []
-    for line in lines:
-        if not line.strip().startswith("style "):
-            match = re.fullmatch(rf"  {NODE.pattern} (?:-->|-\.->)\|(\w+)\| {NODE.pattern}", line)
-            assert match, line
-            _, start, source, event, _, end, target = match.groups()
-            edges.append((source or start, event, target or end))
-    assert _between(iter(edges)) == expected
-
-
-def test_the_text_graph_names_every_method_and_event(contract: dict[str, Any], expected: set[Edge]) -> None:
-    text = ensemble("graph").stdout
-    for source, event, target in expected:
-        assert source in text
-        assert event in text
-        assert target in text
-    assert ensemble("graph", "--json").stdout == ensemble("graph", "--format", "json").stdout
-
-
-@pytest.mark.parametrize("written", ["30", "d", "1.5d", "-8d", "8 d", "8w", "8d12h", "", "9999999d"])
-def test_what_is_no_duration_exits_2_and_shows_how_one_is_written(written: str, tmp_path: Path) -> None:
-    done = ensemble("saga", "prune", f"--older-than={written}", data=tmp_path)
-    assert done.returncode == 2
-    assert "30d, 36h, 90m or 45s" in done.stderr
-
-
-@pytest.mark.parametrize("written", ["6d", "36h", "0d", "90m", "45s", "167h"])
-def test_an_age_that_the_stream_outlives_exits_2_and_says_why(written: str, tmp_path: Path) -> None:
-    done = ensemble("saga", "prune", "--older-than", written, data=tmp_path)
-    assert done.returncode == 2
-    assert "7d or more: so long the stream keeps the events of a saga" in done.stderr
-
-
-def test_what_a_part_says_of_the_absence_of_another_is_shown() -> None:
-    status = Unavailable("payments does not prune its ledger now").status("ensemble.orchestrator.v1")
-    said = Metadata(*trailing_metadata(status))
-    answered = AioRpcError(StatusCode.UNAVAILABLE, Metadata(), said, status.message)
-    unanswered = AioRpcError(StatusCode.UNAVAILABLE, Metadata(), Metadata(), "failed to connect to all addresses")
-    for error, shown in ((answered, "payments does not prune"), (unanswered, "ensemble status")):
-
-        async def fail(error: AioRpcError = error) -> None:
-            raise error
-
-        with pytest.raises(Failed, match=shown):
-            run(fail)
+    names = {match[1]: match[2] for line in lines if (match := NODE.fullmatch(line))}
+    edges = [match.groups() for line in lines if (match := EDGE.fullmatch(line))]
+    assert {edge for edge in edges if edge[0] == "start"} == {
+        ("start", "OrderPlaced", method) for method, name in names.items() if name in STARTED
+    }
+    assert {
+        (names[source], event, names[target]) for source, event, target in edges if {source, target} <= {*names}
+    } == expected

@@ -37,18 +37,24 @@ def define(body: str) -> Defined:
     package = f"defined{next(_numbers)}.things.v1"
     text = body.replace("$package", package).replace("$options", "ensemble.coordination.v1")
     header = f'syntax = "proto3";\npackage {package};\nimport "ensemble/coordination/v1/coordination.proto";\n'
-    name = f"{package}.proto"
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / name).write_text(header + text)
-        out = Path(folder) / "out.binpb"
-        known = Path(folder) / "known.binpb"
-        known.write_bytes(_known().SerializeToString())
-        command = ["protoc", f"-I{folder}", f"--descriptor_set_in={known}", f"--descriptor_set_out={out}", name]
-        assert protoc.main(command) == 0, f"protoc refused:\n{header + text}"
-        compiled = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes())
-    for file in compiled.file:
+    compiled = compiled_from({f"{package}.proto": header + text})
+    for file in descriptor_pb2.FileDescriptorSet.FromString(compiled).file:
         descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
     return Defined(package)
+
+
+def compiled_from(files: dict[str, str], *flags: str) -> bytes:
+    """A FileDescriptorSet of these files (by name), as protoc writes it with these flags. It is put into no pool."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        known, out = Path(folder) / "known.binpb", Path(folder) / "out.binpb"
+        known.write_bytes(_known().SerializeToString())
+        command = ["protoc", f"-I{folder}", f"--descriptor_set_in={known}", f"--descriptor_set_out={out}"]
+        assert protoc.main([*command, *flags, *files]) == 0, "protoc refused:\n" + "\n".join(files.values())
+        return out.read_bytes()
 
 
 def _known() -> descriptor_pb2.FileDescriptorSet:

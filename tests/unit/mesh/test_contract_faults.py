@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.contract import Contract, ContractError, read_event
+from mesh.contract import Contract, read_event
+from mesh.contract_faults import ContractError
 from mesh.identity import NoSagaId
 from mesh.registry import UnknownName
 from tests.unit.mesh.protofiles import Defined, define

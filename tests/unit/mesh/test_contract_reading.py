@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from ensemble.coordination.v1 import coordination_pb2 as options
-from mesh.contract import Contract, ContractError, Method, Process, service_name
+from mesh.contract import Contract, Method, Process, service_name
+from mesh.contract_faults import ContractError
 from mesh.registry import UnknownName, message_descriptor, service_descriptors
 from tests.unit.mesh.protofiles import define
 

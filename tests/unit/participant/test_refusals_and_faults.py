@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.contract import ContractError
+from mesh.contract_faults import ContractError
 from mesh.errors import MeshError
 from services.inventory.service import InventoryService
 from services.inventory.tables import reserve

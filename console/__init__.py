@@ -8,6 +8,8 @@ client       connections to the parts of a running mesh
 orders       `ensemble order`: places orders and follows them
 display      what is printed: live drawing on a terminal, plain lines elsewhere
 sagas        `ensemble saga …`: the orchestrator's API
+dead_letters `ensemble dead-letters …`: straight from the broker
+broker       the connection that this takes
 graph        `ensemble graph`: the choreography from the contracts
 audit        `ensemble audit`: the books of all services
 demo         what `scripts/demo` shows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from console.commands.checks import audit, graph
+from console.commands.dead_letters import dead_letters
 from console.commands.mesh import down, status, up
 from console.commands.orders import order, stock
 from console.commands.sagas import saga
@@ -16,7 +17,7 @@ def main() -> None:
     """Ensemble: one contract, orchestrated and choreographed."""
 
 
-for command in (up, status, down, order, stock, saga, graph, audit):
+for command in (up, status, down, order, stock, saga, dead_letters, graph, audit):
     main.add_command(command)
 
 

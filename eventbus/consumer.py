@@ -6,29 +6,30 @@ of the message depends on how the handler ends:
 - it raises Invalid or StepMismatch: trying again cannot help; dead letter at once, and the broker is told to stop;
 - it raises anything else, a technical fault: it comes again after a growing delay, and at the last delivery it is a
   dead letter;
-- it dies before it can answer: the broker delivers again after the ack wait, and at the last delivery says so in an
-  advisory, on which any replica writes the dead letter.
-While a handler works the broker is told so, so that a slow one is not run twice.
+- it dies before it can answer: the broker delivers again after the ack wait, and after the last delivery says so, on
+  which any replica writes the dead letter (eventbus.exhausted).
+While a handler works the broker is told so, so that a slow one is not run twice. What comes again waits a random moment
+before it is handled: messages that were in work when one of them killed the process come back together, in the same
+order, and would die with it again and again, until they are dead letters too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import nats.errors
 from nats.aio.msg import Msg
-from nats.js.api import RawStreamMsg
 
 from eventbus import dead_letters
 from eventbus.bus import EventBus, Unpublished
-from eventbus.dead_letters import DeadLetter
+from eventbus.dead_letters import DeadLetter, microseconds
 from eventbus.envelope import CHOREOGRAPHED, REPLAY, header, parse_subject
+from eventbus.exhausted import ExhaustedReader
 from eventbus.pull import Puller
 from eventbus.replay import ordered
 from eventbus.streams import EVENTS, provision_consumer, provision_streams
@@ -40,6 +41,8 @@ from mesh.settings import Settings
 log = logging.getLogger(__name__)
 
 RETRY = Backoff(first_s=0.2, max_s=20.0)
+# How far apart messages that come again are handled. Of those that died together, half are done before the culprit.
+APART_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,13 @@ class Consumer:
         self._ack_wait_s = settings.ack_wait_s
         self._deliveries_max = settings.deliveries_max
         self._events_max = settings.events_max
+        self._exhausted = ExhaustedReader(bus, service, settings)
         self._reporters: dict[str, asyncio.TimerHandle] = {}
         self._reports: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Consumes until it is cancelled."""
         await self._bus.ready()
-        advisories = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{EVENTS}.{self._service}"
-        await self._bus.client.subscribe(advisories, queue=self._service, cb=self._exhausted)
         puller = Puller(
             self._bus.client,
             EVENTS,
@@ -94,7 +96,9 @@ class Consumer:
             handle=self._deliver,
             provision=self._provision,
         )
-        await puller.run()
+        async with asyncio.TaskGroup() as pulling:
+            pulling.create_task(puller.run(), name=f"{self._service} pulls")
+            pulling.create_task(self._exhausted.run(), name=f"{self._service} reads what was delivered too often")
 
     async def _provision(self) -> None:
         await provision_streams(self._bus.jetstream)
@@ -112,6 +116,8 @@ class Consumer:
         telemetry.enter_trace(header(message.headers, telemetry.TRACEPARENT))
         try:
             with self._working(message):
+                if delivery.deliveries > 1:
+                    await asyncio.sleep(random.uniform(0, APART_S))
                 await self._handle(delivery)
         except (Invalid, StepMismatch) as error:
             await self._bury(message, delivery, error.reason, error.message)
@@ -163,30 +169,6 @@ class Consumer:
             log.error("%s is a dead letter after %d deliveries: %s", delivery.event, delivery.deliveries, text)
             await _answer(message.term)
 
-    async def _exhausted(self, advisory: Msg) -> None:
-        said = json.loads(advisory.data)
-        sequence, deliveries = int(said["stream_seq"]), int(said["deliveries"])
-        try:
-            raw = await self._bus.jetstream.get_msg(EVENTS, sequence)
-            await dead_letters.publish(self._bus, self._letter_of(raw, sequence, deliveries))
-        except (nats.errors.Error, OSError, Unpublished) as error:
-            log.error("message %d was delivered too often and its dead letter is not stored: %s", sequence, error)
-
-    def _letter_of(self, raw: RawStreamMsg, sequence: int, deliveries: int) -> DeadLetter:
-        style, event = parse_subject(raw.subject or "..")
-        return DeadLetter(
-            service=self._service,
-            event=event,
-            style=style,
-            body=raw.data or b"",
-            reason="MAX_DELIVERIES",
-            message="no handler lived to answer it",
-            deliveries=deliveries,
-            sequence=sequence,
-            stored_us=_microseconds(raw.time),
-            replay=header(raw.headers, REPLAY),
-        )
-
     @contextlib.contextmanager
     def _working(self, message: Msg) -> Iterator[None]:
         """Tells the broker every third of the ack wait that the message is being worked on."""
@@ -212,15 +194,11 @@ def _delivery(message: Msg) -> Delivery:
         event=event,
         body=message.data,
         style=style,
-        replay=ordered(header(message.headers, REPLAY), _microseconds(metadata.timestamp)),
+        replay=ordered(header(message.headers, REPLAY), microseconds(metadata.timestamp)),
         sequence=metadata.sequence.stream,
         deliveries=metadata.num_delivered,
-        stored_us=_microseconds(metadata.timestamp),
+        stored_us=microseconds(metadata.timestamp),
     )
-
-
-def _microseconds(time: datetime | None) -> int:
-    return int(time.timestamp() * 1_000_000) if time else 0
 
 
 async def _answer(answer: Callable[[], Awaitable[None]]) -> None:

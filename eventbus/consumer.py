@@ -8,9 +8,12 @@ of the message depends on how the handler ends:
   dead letter;
 - it dies before it can answer: the broker delivers again after the ack wait, and after the last delivery says so, on
   which any replica writes the dead letter (eventbus.exhausted).
-While a handler works the broker is told so, so that a slow one is not run twice. What comes again waits a random moment
-before it is handled: messages that were in work when one of them killed the process come back together, in the same
-order, and would die with it again and again, until they are dead letters too.
+While a handler works the broker is told so, so that a slow one is not run twice.
+
+Messages that were in work when one of them killed the process come back together, and would die with it every time,
+until all of them are dead letters. So what comes again waits a moment of its own, within APART_S, and at the next
+delivery as long before the end of that time as it was behind its beginning: if one message kills, every other has come
+before it once. With two that kill this need not be so; hence other moments for every two deliveries.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from nats.aio.msg import Msg
 from eventbus import dead_letters
 from eventbus.bus import EventBus, Unpublished
 from eventbus.dead_letters import DeadLetter, microseconds
-from eventbus.envelope import CHOREOGRAPHED, REPLAY, header, parse_subject
+from eventbus.envelope import CHOREOGRAPHED, ONLY_FOR, REPLAY, header, parse_subject
 from eventbus.exhausted import ExhaustedReader
 from eventbus.pull import Puller
 from eventbus.replay import ordered
@@ -41,7 +44,7 @@ from mesh.settings import Settings
 log = logging.getLogger(__name__)
 
 RETRY = Backoff(first_s=0.2, max_s=20.0)
-# How far apart messages that come again are handled. Of those that died together, half are done before the culprit.
+# Over how long the messages that come again are spread.
 APART_S = 0.5
 
 
@@ -112,12 +115,15 @@ class Consumer:
         )
 
     async def _deliver(self, message: Msg) -> None:
+        if header(message.headers, ONLY_FOR) not in ("", self._service):
+            await _answer(message.ack)
+            return
         delivery = _delivery(message)
         telemetry.enter_trace(header(message.headers, telemetry.TRACEPARENT))
         try:
             with self._working(message):
                 if delivery.deliveries > 1:
-                    await asyncio.sleep(random.uniform(0, APART_S))
+                    await asyncio.sleep(apart_s(delivery))
                 await self._handle(delivery)
         except (Invalid, StepMismatch) as error:
             await self._bury(message, delivery, error.reason, error.message)
@@ -199,6 +205,12 @@ def _delivery(message: Msg) -> Delivery:
         deliveries=metadata.num_delivered,
         stored_us=microseconds(metadata.timestamp),
     )
+
+
+def apart_s(delivery: Delivery) -> float:
+    """How long a message that comes again waits; see the head of this file."""
+    moment = random.Random(f"{delivery.sequence}:{delivery.deliveries // 2}").uniform(0, APART_S)
+    return APART_S - moment if delivery.deliveries % 2 else moment
 
 
 async def _answer(answer: Callable[[], Awaitable[None]]) -> None:

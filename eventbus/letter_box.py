@@ -1,7 +1,8 @@
 """Finds dead letters for people, and puts them back.
 
-A letter is put back as an event with the style it had, so it reaches every service again: the one that could not handle
-it, and others, which answer from their ledgers. It is put back once:
+A letter is put back as the event that it was, for the one service that could not handle it. Others have handled it, or
+have letters of their own; and if all got it, an event that nobody can handle would make more letters at every round.
+It is put back once:
 
     letter found ── published with the letter's own replay id ── stored by the broker ── letter removed
 
@@ -117,6 +118,7 @@ class LetterBox:
             style=letter.style,
             replay=replay_id(letter),
             source="console",
+            only_for=letter.service,
         )
         await self._bus.publish(event)
         return await self._remove(letter)

@@ -143,7 +143,7 @@ def _fault(letter: DeadLetter) -> str:
 
 def _hex(body: bytes) -> str:
     more = f" … ({len(body)} bytes in all; --json shows them)" if len(body) > HEX_BYTES_SHOWN_MAX else ""
-    return f"bytes {body[:HEX_BYTES_SHOWN_MAX].hex(' ', 4)}{more}" if body else "no bytes"
+    return f"bytes {body[:HEX_BYTES_SHOWN_MAX].hex(' ')}{more}" if body else "no bytes"
 
 
 def _time(us: int) -> str:

@@ -92,6 +92,7 @@ async def test_a_letter_that_is_put_back_is_handled_by_its_service_alone_and_is_
     order, other = an_order(), Desk(bus)
     other.event, heard = PLACED, Recorder()
     async with a_letter(placed_desk, box, order) as (choking, letter), other.consuming(heard):
+        await heard.count(1)
         choking.mended = True
         assert await box.put_back(letter)
 

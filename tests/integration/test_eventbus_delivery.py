@@ -105,23 +105,6 @@ async def test_what_trying_again_cannot_help_is_a_dead_letter_at_once(
     assert (len(recorder.seen), await desk.letters()) == (1, 1)
 
 
-async def test_a_poison_message_does_not_hold_up_the_ones_behind_it(desk: Desk) -> None:
-    async def choke(delivery: Delivery) -> None:
-        if delivery.body == b"poison":
-            raise RuntimeError("cannot swallow this")
-
-    recorder = Recorder(choke)
-    async with desk.consuming(recorder, deliveries_max=50, events_max=2):
-        await desk.publish(b"poison")
-        for number in range(20):
-            await desk.publish(f"good {number}".encode())
-
-        async def all_good() -> bool:
-            return len(set(recorder.bodies)) == 21
-
-        await eventually(all_good, within_s=3)
-
-
 async def test_what_no_handler_lived_to_answer_is_a_dead_letter_though_nobody_heard_the_advisory(desk: Desk) -> None:
     subjects = [f"events.choreographed.{desk.event}"]
     await provision_consumer(

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError
 
-from eventbus.envelope import Envelope
-from eventbus.streams import provision_streams
+from eventbus.envelope import Envelope, microseconds
+from eventbus.streams import EVENTS, provision_streams
 from mesh.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,15 @@ PUBLISH_TIMEOUT_S = 2.0
 RECONNECT_WAIT_S = 0.2
 CLOSE_S = 2.0
 PING_INTERVAL_S = 5
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What the stream EVENTS holds: sequences of its first and last message, first = last + 1 where there are none."""
+
+    created_us: int  # microseconds since the epoch
+    first: int
+    last: int
 
 
 class Unpublished(Exception):
@@ -98,6 +108,16 @@ class EventBus:
         except (nats.errors.Error, OSError) as error:
             # A forbidden publish looks like a timeout too; the server's reason stands in our log, by _log_error.
             raise Unpublished(f"{subject}: {error or type(error).__name__}") from error
+
+    async def extent(self) -> Extent | None:
+        """What the stream holds now; None where the broker does not say."""
+        if not self.client.is_connected:
+            return None
+        try:
+            info = await self.jetstream.stream_info(EVENTS)
+        except (nats.errors.Error, OSError):
+            return None
+        return Extent(microseconds(info.created), info.state.first_seq, info.state.last_seq)
 
     async def close(self) -> None:
         """Ends the connection, within CLOSE_S even where the broker does not answer; what was published is sent."""

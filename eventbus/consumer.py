@@ -30,8 +30,8 @@ from nats.aio.msg import Msg
 
 from eventbus import dead_letters
 from eventbus.bus import EventBus, Unpublished
-from eventbus.dead_letters import DeadLetter, microseconds
-from eventbus.envelope import CHOREOGRAPHED, ONLY_FOR, REPLAY, header, parse_subject
+from eventbus.dead_letters import DeadLetter
+from eventbus.envelope import CHOREOGRAPHED, ONLY_FOR, REPLAY, header, microseconds, parse_subject
 from eventbus.exhausted import ExhaustedReader
 from eventbus.pull import Puller
 from eventbus.replay import ordered

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from eventbus.bus import EventBus
-from eventbus.envelope import MESSAGE_ID, REPLAY, header
+from eventbus.envelope import MESSAGE_ID, REPLAY, header, microseconds
 
 REASON = "ensemble-reason"
 MESSAGE = "ensemble-message"
@@ -83,11 +83,6 @@ class DeadLetter:
 async def publish(bus: EventBus, letter: DeadLetter) -> None:
     """Stores a dead letter, once for each service and message; raises Unpublished."""
     await bus.publish_raw(letter.subject, letter.body, letter.headers())
-
-
-def microseconds(time: datetime | None) -> int:
-    """Since the epoch; 0 where the broker did not say."""
-    return int(time.timestamp() * 1_000_000) if time else 0
 
 
 def _number(text: str) -> int:

@@ -98,3 +98,8 @@ def header(headers: Mapping[str, object] | None, name: str) -> str:
     """A header's value, or nothing. Non-ASCII values come back as objects: they are read as text."""
     value = (headers or {}).get(name)
     return "" if value is None else str(value)
+
+
+def microseconds(time: datetime | None) -> int:
+    """Since the epoch; 0 where the broker did not say."""
+    return int(time.timestamp() * 1_000_000) if time else 0

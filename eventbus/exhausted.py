@@ -22,8 +22,8 @@ from nats.js.errors import NotFoundError
 
 from eventbus import dead_letters
 from eventbus.bus import EventBus
-from eventbus.dead_letters import DeadLetter, microseconds
-from eventbus.envelope import REPLAY, header, parse_subject
+from eventbus.dead_letters import DeadLetter
+from eventbus.envelope import REPLAY, header, microseconds, parse_subject
 from eventbus.reader import Reader
 from eventbus.streams import EVENTS, EXHAUSTED, exhausted_subject
 from mesh.settings import Settings

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
+from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
 from mesh import identity
 from mesh.paging import Cursor
 from mesh.sql import Insert, insert
 from services.participant.participant import LEDGER
+from shop.orders.v1.events_pb2 import OrderCancelled, OrderCompensated, OrderCompleted
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination, OrderState
 
@@ -46,6 +48,9 @@ OPEN = (
     OrderStatus.ORDER_STATUS_CONFIRMED,
     OrderStatus.ORDER_STATUS_CANCELLED,
 )
+ENDED = (OrderStatus.ORDER_STATUS_COMPLETED, OrderStatus.ORDER_STATUS_COMPENSATED)
+# Those that others hear of in either style.
+TELLING_ENDS = tuple(event.DESCRIPTOR.full_name for event in (OrderCancelled, OrderCompensated, OrderCompleted))
 
 
 def now_us() -> int:
@@ -149,6 +154,18 @@ def count_heal(order_id: str, seen_us: int, now_us: int, count: int = 1) -> sql.
     """Writes that an order is started again; touches no row where it moved since it was last updated at `seen_us`."""
     unmoved = (ORDERS.c.order_id == order_id) & (ORDERS.c.updated_us == seen_us)
     return sql.update(ORDERS).where(unmoved).values(heals=ORDERS.c.heals + count, updated_us=now_us)
+
+
+def tell_ends_again(since_us: int, until_us: int, replay: str) -> sql.Update:
+    """Makes the events that tell of orders' ends due again, as a replay, for orders that ended in between."""
+    in_between = ORDERS.c.updated_us.between(since_us, until_us)
+    ended = sql.select(ORDERS.c.order_id).where(ORDERS.c.status.in_(ENDED), in_between)
+    # As services.participant.steps has it: what an event of the choreography ever triggered, goes on by events.
+    others = LEDGER.alias("others")
+    by_events = sql.exists().where(others.c.saga_id == LEDGER.c.saga_id, others.c.choreographed)
+    style = sql.case((by_events, CHOREOGRAPHED), else_=ORCHESTRATED)
+    tells = LEDGER.c.saga_id.in_(ended) & LEDGER.c.event.in_(TELLING_ENDS)
+    return sql.update(LEDGER).where(tells).values(due=style, replay=replay)
 
 
 def state_of(row: sql.Row[Any]) -> OrderState:

@@ -145,7 +145,7 @@ async def test_one_poison_message_delays_none_of_those_behind_it(desk: Desk) -> 
         await desk.publish(b"poison")
         await recorder.count(1)
         waits: list[float] = []
-        for number in range(30):
+        for number in range(15):
             published, good = time.monotonic(), f"good {number}".encode()
             await desk.publish(good)
             await eventually(functools.partial(handled, recorder, good), every_s=0.005)
@@ -183,7 +183,7 @@ async def test_a_stopped_service_gets_so_much_and_no_more_until_it_goes_on(
         for order in orders:
             await bus.publish(Envelope.starting(OrderPlaced(order=order), method="test", source="test"))
         delivered: set[int] = set()
-        for _ in range(12):  # three times the ack wait
+        for _ in range(8):  # twice the ack wait
             await asyncio.sleep(0.15)
             found = await info()
             assert found is not None

@@ -11,9 +11,9 @@ of the message depends on how the handler ends:
 While a handler works the broker is told so, so that a slow one is not run twice.
 
 Messages that were in work when one of them killed the process come back together, and would die with it every time,
-until all of them are dead letters. So what comes again waits a moment of its own, within APART_S, and at the next
-delivery as long before the end of that time as it was behind its beginning: if one message kills, every other has come
-before it once. With two that kill this need not be so; hence other moments for every two deliveries.
+until all of them are dead letters. So what comes for the fourth time waits a moment of its own, within APART_S, and at
+the next delivery as long before the end of that time as it was behind its beginning: if one message kills, every other
+has come before it once. With two that kill this need not be so; hence other moments for every two deliveries.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ from mesh.settings import Settings
 log = logging.getLogger(__name__)
 
 RETRY = Backoff(first_s=0.2, max_s=20.0)
-# Over how long the messages that come again are spread.
-APART_S = 0.5
+# From which delivery on, and over how long, messages are spread: long for a handler, so that the one before has ended.
+APART_FROM = 4
+APART_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Consumer:
         telemetry.enter_trace(header(message.headers, telemetry.TRACEPARENT))
         try:
             with self._working(message):
-                if delivery.deliveries > 1:
+                if delivery.deliveries >= APART_FROM:
                     await asyncio.sleep(apart_s(delivery))
                 await self._handle(delivery)
         except (Invalid, StepMismatch) as error:
@@ -170,7 +171,7 @@ class Consumer:
         except Unpublished as error:
             # Not ended: the broker delivers it again, or reports it as exhausted.
             log.warning("dead letter of %s cannot be stored yet: %s", delivery.event, error)
-            await _answer(lambda: message.nak(delay=RETRY.bound_s(1)))
+            await _answer(lambda: message.nak(delay=RETRY.bound_s(delivery.deliveries)))
         else:
             log.error("%s is a dead letter after %d deliveries: %s", delivery.event, delivery.deliveries, text)
             await _answer(message.term)
@@ -208,7 +209,7 @@ def _delivery(message: Msg) -> Delivery:
 
 
 def apart_s(delivery: Delivery) -> float:
-    """How long a message that comes again waits; see the head of this file."""
+    """How long a message that comes again and again waits; see the head of this file."""
     moment = random.Random(f"{delivery.sequence}:{delivery.deliveries // 2}").uniform(0, APART_S)
     return APART_S - moment if delivery.deliveries % 2 else moment
 

@@ -12,14 +12,18 @@ from collections.abc import Awaitable, Callable, Sequence
 import nats.errors
 from nats.aio.msg import Msg
 
-from eventbus.bus import EventBus
+from eventbus.bus import EventBus, Unpublished
 from eventbus.pull import Puller
 from eventbus.streams import provision_consumer, provision_streams
+from mesh.errors import MeshError
 
 log = logging.getLogger(__name__)
 
 AGAIN_AFTER_S = 5.0
 AT_ONCE_MAX = 64
+
+# A broker or a database that is away for a while.
+_FORESEEN = (nats.errors.Error, OSError, Unpublished, MeshError)
 
 
 class Reader:
@@ -70,8 +74,9 @@ class Reader:
         try:
             try:
                 await self._handle(message)
-            except Exception:
-                log.exception("a message was not read: %s", message.subject)
+            except Exception as error:
+                unforeseen = None if isinstance(error, _FORESEEN) else error  # the others say all in a line
+                log.warning("%s is not read yet: %s", message.subject, error, exc_info=unforeseen)
                 await message.nak(delay=AGAIN_AFTER_S)
             else:
                 await message.ack()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
+from eventbus import consumer
 from mesh import lifecycle, telemetry
 from mesh.lifecycle import Lifecycle
 from mesh.settings import load_settings_or_exit
@@ -27,6 +28,7 @@ class DeadlyInventory(InventoryService):
 
 
 def main() -> None:
+    consumer.APART_FROM = 2  # fewer deaths for the test to wait for
     settings = load_settings_or_exit()
     telemetry.configure_logging("inventory", settings.log_level)
 

@@ -51,6 +51,7 @@ class EventBus:
         self._name = name
         self.client = Client()
         self.jetstream: JetStreamContext = self.client.jetstream(timeout=PUBLISH_TIMEOUT_S)
+        self.connections = 1  # the present one's number
         self._ready = asyncio.Event()
         self._connecting = False
         self._closing = False
@@ -137,6 +138,7 @@ class EventBus:
 
     async def _reconnected(self) -> None:
         log.info("connected to the broker again")
+        self.connections += 1
         self._provision_again()
 
 

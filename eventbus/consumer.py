@@ -93,7 +93,7 @@ class Consumer:
         """Consumes until it is cancelled."""
         await self._bus.ready()
         puller = Puller(
-            self._bus.client,
+            self._bus,
             EVENTS,
             self._service,
             room=self._events_max,

@@ -49,7 +49,7 @@ class Reader:
         """Reads until it is cancelled."""
         await self._bus.ready()
         puller = Puller(
-            self._bus.client,
+            self._bus,
             self._stream,
             self._durable,
             room=AT_ONCE_MAX,

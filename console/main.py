@@ -6,6 +6,7 @@ import click
 
 from console.commands.checks import audit, graph, verify
 from console.commands.compare import compare
+from console.commands.dead_letters import dead_letters
 from console.commands.mesh import down, status, up
 from console.commands.orders import order, stock
 from console.commands.sagas import saga
@@ -17,7 +18,7 @@ def main() -> None:
     """Ensemble: one contract, orchestrated and choreographed."""
 
 
-for command in (up, status, down, order, stock, saga, graph, verify, audit, compare):
+for command in (up, status, down, order, stock, saga, dead_letters, graph, verify, audit, compare):
     main.add_command(command)
 
 

@@ -7,6 +7,9 @@ pull          the pull protocol: asks for messages, survives a broker that goes 
 consumer      the delivery contract: ack, retry, dead letter
 replay        ids of deliberate replays, ordered by time
 dead_letters  where messages go that nobody could handle, and what is said of them
-dead_letter_reader  reads them
+dead_letter_reader  reads all of them, as they come
+letter_box    finds them for people, and puts them back
+exhausted     makes dead letters of messages whose handlers died before they could answer
+reader        reads a stream that is nobody's work queue
 broker        starts a nats-server of our own, with the settings that durability needs
 """

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from nats.js.errors import NoStreamResponseError
 
-from eventbus.envelope import Envelope
-from eventbus.streams import provision_streams
+from eventbus.envelope import Envelope, microseconds
+from eventbus.streams import EVENTS, provision_streams
 from mesh.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,15 @@ PUBLISH_TIMEOUT_S = 2.0
 RECONNECT_WAIT_S = 0.2
 CLOSE_S = 2.0
 PING_INTERVAL_S = 5
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What the stream EVENTS holds: sequences of its first and last message, first = last + 1 where there are none."""
+
+    created_us: int  # microseconds since the epoch
+    first: int
+    last: int
 
 
 class Unpublished(Exception):
@@ -40,9 +51,11 @@ class EventBus:
         self._name = name
         self.client = Client()
         self.jetstream: JetStreamContext = self.client.jetstream(timeout=PUBLISH_TIMEOUT_S)
+        self.connections = 1  # the present one's number
         self._ready = asyncio.Event()
         self._connecting = False
         self._closing = False
+        self._provisioning: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Connects and provisions the streams; returns once both are done. A side task of the process."""
@@ -57,16 +70,24 @@ class EventBus:
             max_outstanding_pings=2,
             error_cb=_log_error,
             disconnected_cb=self._disconnected,
-            reconnected_cb=_log_reconnected,
+            reconnected_cb=self._reconnected,
         )
+        await self._provision()
+        self._ready.set()
+
+    async def _provision(self) -> None:
         for delay_s in Backoff(max_s=2.0).delays():
             try:
                 await provision_streams(self.jetstream)
-                break
+                return
             except (nats.errors.Error, OSError) as error:
                 log.warning("the streams cannot be provisioned yet: %s", error or type(error).__name__)
                 await asyncio.sleep(delay_s)
-        self._ready.set()
+
+    def _provision_again(self) -> None:
+        """The broker may have come back with an empty disk, and somebody may have deleted a stream."""
+        if self._ready.is_set() and not self._closing and (self._provisioning is None or self._provisioning.done()):
+            self._provisioning = asyncio.create_task(self._provision(), name="provision the streams")
 
     async def ready(self) -> None:
         """Returns once the streams exist."""
@@ -82,13 +103,28 @@ class EventBus:
             raise Unpublished(f"{subject}: not connected to {self._url}")
         try:
             await self.jetstream.publish(subject, body, headers=dict(headers), timeout=PUBLISH_TIMEOUT_S)
+        except NoStreamResponseError as error:
+            self._provision_again()
+            raise Unpublished(f"{subject}: there is no stream that takes it") from error
         except (nats.errors.Error, OSError) as error:
             # A forbidden publish looks like a timeout too; the server's reason stands in our log, by _log_error.
             raise Unpublished(f"{subject}: {error or type(error).__name__}") from error
 
+    async def extent(self) -> Extent | None:
+        """What the stream holds now; None where the broker does not say."""
+        if not self.client.is_connected:
+            return None
+        try:
+            info = await self.jetstream.stream_info(EVENTS)
+        except (nats.errors.Error, OSError):
+            return None
+        return Extent(microseconds(info.created), info.state.first_seq, info.state.last_seq)
+
     async def close(self) -> None:
         """Ends the connection, within CLOSE_S even where the broker does not answer; what was published is sent."""
         self._closing = True
+        if self._provisioning is not None:
+            self._provisioning.cancel()
         if not self._connecting:
             return
         # Not drain(): it raises while reconnecting, and swallows a cancellation and waits ten seconds where the
@@ -100,10 +136,11 @@ class EventBus:
         if not self._closing:
             log.warning("the connection to the broker is lost; reconnecting")
 
+    async def _reconnected(self) -> None:
+        log.info("connected to the broker again")
+        self.connections += 1
+        self._provision_again()
+
 
 async def _log_error(error: Exception) -> None:
     log.warning("broker: %s", error or type(error).__name__)
-
-
-async def _log_reconnected() -> None:
-    log.info("connected to the broker again")

@@ -6,29 +6,33 @@ of the message depends on how the handler ends:
 - it raises Invalid or StepMismatch: trying again cannot help; dead letter at once, and the broker is told to stop;
 - it raises anything else, a technical fault: it comes again after a growing delay, and at the last delivery it is a
   dead letter;
-- it dies before it can answer: the broker delivers again after the ack wait, and at the last delivery says so in an
-  advisory, on which any replica writes the dead letter.
+- it dies before it can answer: the broker delivers again after the ack wait, and after the last delivery says so, on
+  which any replica writes the dead letter (eventbus.exhausted).
 While a handler works the broker is told so, so that a slow one is not run twice.
+
+Messages that were in work when one of them killed the process come back together, and would die with it every time,
+until all of them are dead letters. So what comes for the fourth time waits a moment of its own, within APART_S, and at
+the next delivery as long before the end of that time as it was behind its beginning: if one message kills, every other
+has come before it once. With two that kill this need not be so; hence other moments for every two deliveries.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import nats.errors
 from nats.aio.msg import Msg
-from nats.js.api import RawStreamMsg
 
 from eventbus import dead_letters
 from eventbus.bus import EventBus, Unpublished
 from eventbus.dead_letters import DeadLetter
-from eventbus.envelope import CHOREOGRAPHED, REPLAY, header, parse_subject
+from eventbus.envelope import CHOREOGRAPHED, ONLY_FOR, REPLAY, header, microseconds, parse_subject
+from eventbus.exhausted import ExhaustedReader
 from eventbus.pull import Puller
 from eventbus.replay import ordered
 from eventbus.streams import EVENTS, provision_consumer, provision_streams
@@ -40,6 +44,9 @@ from mesh.settings import Settings
 log = logging.getLogger(__name__)
 
 RETRY = Backoff(first_s=0.2, max_s=20.0)
+# From which delivery on, and over how long, messages are spread: long for a handler, so that the one before has ended.
+APART_FROM = 4
+APART_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,23 +85,24 @@ class Consumer:
         self._ack_wait_s = settings.ack_wait_s
         self._deliveries_max = settings.deliveries_max
         self._events_max = settings.events_max
+        self._exhausted = ExhaustedReader(bus, service, settings)
         self._reporters: dict[str, asyncio.TimerHandle] = {}
         self._reports: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Consumes until it is cancelled."""
         await self._bus.ready()
-        advisories = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{EVENTS}.{self._service}"
-        await self._bus.client.subscribe(advisories, queue=self._service, cb=self._exhausted)
         puller = Puller(
-            self._bus.client,
+            self._bus,
             EVENTS,
             self._service,
             room=self._events_max,
             handle=self._deliver,
             provision=self._provision,
         )
-        await puller.run()
+        async with asyncio.TaskGroup() as pulling:
+            pulling.create_task(puller.run(), name=f"{self._service} pulls")
+            pulling.create_task(self._exhausted.run(), name=f"{self._service} reads what was delivered too often")
 
     async def _provision(self) -> None:
         await provision_streams(self._bus.jetstream)
@@ -108,10 +116,15 @@ class Consumer:
         )
 
     async def _deliver(self, message: Msg) -> None:
+        if header(message.headers, ONLY_FOR) not in ("", self._service):
+            await _answer(message.ack)
+            return
         delivery = _delivery(message)
         telemetry.enter_trace(header(message.headers, telemetry.TRACEPARENT))
         try:
             with self._working(message):
+                if delivery.deliveries >= APART_FROM:
+                    await asyncio.sleep(apart_s(delivery))
                 await self._handle(delivery)
         except (Invalid, StepMismatch) as error:
             await self._bury(message, delivery, error.reason, error.message)
@@ -158,34 +171,10 @@ class Consumer:
         except Unpublished as error:
             # Not ended: the broker delivers it again, or reports it as exhausted.
             log.warning("dead letter of %s cannot be stored yet: %s", delivery.event, error)
-            await _answer(lambda: message.nak(delay=RETRY.bound_s(1)))
+            await _answer(lambda: message.nak(delay=RETRY.bound_s(delivery.deliveries)))
         else:
             log.error("%s is a dead letter after %d deliveries: %s", delivery.event, delivery.deliveries, text)
             await _answer(message.term)
-
-    async def _exhausted(self, advisory: Msg) -> None:
-        said = json.loads(advisory.data)
-        sequence, deliveries = int(said["stream_seq"]), int(said["deliveries"])
-        try:
-            raw = await self._bus.jetstream.get_msg(EVENTS, sequence)
-            await dead_letters.publish(self._bus, self._letter_of(raw, sequence, deliveries))
-        except (nats.errors.Error, OSError, Unpublished) as error:
-            log.error("message %d was delivered too often and its dead letter is not stored: %s", sequence, error)
-
-    def _letter_of(self, raw: RawStreamMsg, sequence: int, deliveries: int) -> DeadLetter:
-        style, event = parse_subject(raw.subject or "..")
-        return DeadLetter(
-            service=self._service,
-            event=event,
-            style=style,
-            body=raw.data or b"",
-            reason="MAX_DELIVERIES",
-            message="no handler lived to answer it",
-            deliveries=deliveries,
-            sequence=sequence,
-            stored_us=_microseconds(raw.time),
-            replay=header(raw.headers, REPLAY),
-        )
 
     @contextlib.contextmanager
     def _working(self, message: Msg) -> Iterator[None]:
@@ -212,15 +201,17 @@ def _delivery(message: Msg) -> Delivery:
         event=event,
         body=message.data,
         style=style,
-        replay=ordered(header(message.headers, REPLAY), _microseconds(metadata.timestamp)),
+        replay=ordered(header(message.headers, REPLAY), microseconds(metadata.timestamp)),
         sequence=metadata.sequence.stream,
         deliveries=metadata.num_delivered,
-        stored_us=_microseconds(metadata.timestamp),
+        stored_us=microseconds(metadata.timestamp),
     )
 
 
-def _microseconds(time: datetime | None) -> int:
-    return int(time.timestamp() * 1_000_000) if time else 0
+def apart_s(delivery: Delivery) -> float:
+    """How long a message that comes again and again waits; see the head of this file."""
+    moment = random.Random(f"{delivery.sequence}:{delivery.deliveries // 2}").uniform(0, APART_S)
+    return APART_S - moment if delivery.deliveries % 2 else moment
 
 
 async def _answer(answer: Callable[[], Awaitable[None]]) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from eventbus.bus import EventBus
-from eventbus.envelope import MESSAGE_ID, REPLAY, header
+from eventbus.envelope import MESSAGE_ID, REPLAY, header, microseconds
 
 REASON = "ensemble-reason"
 MESSAGE = "ensemble-message"
 DELIVERIES = "ensemble-deliveries"
 SEQUENCE = "ensemble-stream-sequence"
+STORED = "ensemble-stored-us"
 STYLE = "ensemble-style"
 
 # Headers count towards the size of a message.
@@ -32,21 +34,27 @@ class DeadLetter:
     sequence: int  # in the EVENTS stream
     stored_us: int  # when that stream stored it, in microseconds since the epoch
     replay: str
+    id: int = 0  # its own sequence in DEAD_LETTERS, for people to name it by; 0: not stored yet
+    died_us: int = 0  # when DEAD_LETTERS stored it, in microseconds since the epoch
 
     @classmethod
-    def read(cls, subject: str, body: bytes, headers: Mapping[str, object] | None) -> DeadLetter:
+    def read(
+        cls, subject: str, body: bytes, headers: Mapping[str, object] | None, *, id: int, died: datetime | None
+    ) -> DeadLetter:
         """A dead letter as it lies in the stream; what its headers do not say is empty or 0."""
-        _, service, event = subject.split(".", 2)
+        _, service, event = (*subject.split(".", 2), "")[:3]  # anybody may have published `dead.x`
         return cls(
+            id=id,
+            died_us=microseconds(died),
             service=service,
             event=event,
             style=header(headers, STYLE),
             body=body,
             reason=header(headers, REASON),
             message=header(headers, MESSAGE),
-            deliveries=int(header(headers, DELIVERIES) or 0),
-            sequence=int(header(headers, SEQUENCE) or 0),
-            stored_us=0,
+            deliveries=_number(header(headers, DELIVERIES)),
+            sequence=_number(header(headers, SEQUENCE)),
+            stored_us=_number(header(headers, STORED)),
             replay=header(headers, REPLAY),
         )
 
@@ -64,6 +72,7 @@ class DeadLetter:
             MESSAGE: _one_line(self.message),
             DELIVERIES: str(self.deliveries),
             SEQUENCE: str(self.sequence),
+            STORED: str(self.stored_us),
             STYLE: self.style,
         }
         if self.replay:
@@ -74,6 +83,11 @@ class DeadLetter:
 async def publish(bus: EventBus, letter: DeadLetter) -> None:
     """Stores a dead letter, once for each service and message; raises Unpublished."""
     await bus.publish_raw(letter.subject, letter.body, letter.headers())
+
+
+def _number(text: str) -> int:
+    """A header's number. One that anybody wrote by hand must not keep the letter from being read."""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _one_line(text: str) -> str:

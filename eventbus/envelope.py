@@ -19,6 +19,7 @@ ORCHESTRATED = "orchestrated"
 
 MESSAGE_ID = "Nats-Msg-Id"
 REPLAY = "ensemble-replay"
+ONLY_FOR = "ensemble-for"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Envelope:
     style: str  # CHOREOGRAPHED or ORCHESTRATED
     replay: str  # id of a deliberate replay; empty: none
     source: str  # name of the service
+    only_for: str = ""  # name of the one service that shall handle it; empty: all that subscribe to it
 
     @classmethod
     def starting(cls, event: Message, *, method: str, source: str, replay: str = "") -> Envelope:
@@ -76,6 +78,8 @@ class Envelope:
         }
         if self.replay:
             headers[REPLAY] = self.replay
+        if self.only_for:
+            headers[ONLY_FOR] = self.only_for
         return headers
 
 
@@ -94,3 +98,8 @@ def header(headers: Mapping[str, object] | None, name: str) -> str:
     """A header's value, or nothing. Non-ASCII values come back as objects: they are read as text."""
     value = (headers or {}).get(name)
     return "" if value is None else str(value)
+
+
+def microseconds(time: datetime | None) -> int:
+    """Since the epoch; 0 where the broker did not say."""
+    return int(time.timestamp() * 1_000_000) if time else 0

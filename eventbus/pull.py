@@ -6,8 +6,9 @@ request is open at a time, answered on a subject of its own; messages are handed
 heartbeats tell a quiet stream from a dead one.
 
 At any moment: nothing is asked for (no room, or not connected), or one request is open. A request ends when all its
-messages came, when the broker says so (expired, consumer deleted, …), or when the heartbeats stop. Then the
-consumer may be gone, so it is provisioned again before the next request.
+messages came, when the broker says so (expired, consumer deleted, …), when the heartbeats stop, or with its connection.
+Then the consumer may be gone, so it is provisioned again before the next request. On a new connection the answers come
+to a new subject: the request before, where the broker still has it, must not be answered beside the next one.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
+from eventbus.bus import EventBus
 from eventbus.envelope import header
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class Puller:
 
     def __init__(
         self,
-        client: Client,
+        bus: EventBus,
         stream: str,
         durable: str,
         *,
@@ -48,13 +50,16 @@ class Puller:
         handle: Callable[[Msg], Coroutine[Any, Any, None]],
         provision: Callable[[], Awaitable[None]],
     ) -> None:
-        self._client = client
+        self._bus = bus
+        self._client = bus.client
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._durable = durable
         self._room = room
         self._handle = handle
         self._provision = provision
-        self._inbox = client.new_inbox()
+        self._inbox = ""
+        self._subscription: Subscription | None = None
+        self._connection = 0  # the number of the one that the subscription was made on
         self._request = 0
         self._wanted = 0  # messages of the open request that have not come yet
         self._heard = 0.0
@@ -64,8 +69,6 @@ class Puller:
 
     async def run(self) -> None:
         """Pulls until it is cancelled; handlers under way are then finished."""
-        subscription = await self._client.subscribe(f"{self._inbox}.*", cb=self._receive)
-        self._lost = True  # the consumer may not exist yet
         try:
             while True:
                 await self._step()
@@ -76,8 +79,7 @@ class Puller:
                     continue
                 self._wake.clear()
         finally:
-            with contextlib.suppress(nats.errors.Error, OSError):  # the connection may be gone, or go right now
-                await subscription.unsubscribe()
+            await self._stop_listening()
             await asyncio.gather(*self._working, return_exceptions=True)
 
     async def _step(self) -> None:
@@ -87,6 +89,8 @@ class Puller:
         if not self._client.is_connected:
             return
         try:
+            if self._connection != self._bus.connections:
+                await self._listen()
             if self._lost:
                 await self._provision()
                 self._lost = False
@@ -96,6 +100,20 @@ class Puller:
         except (nats.errors.Error, OSError) as error:
             self._lost = True
             log.warning("%s: cannot pull yet: %s", self._durable, error or type(error).__name__)
+
+    async def _listen(self) -> None:
+        """On the present connection, which nothing is asked for yet; the consumer may not exist, or not any more."""
+        connection = self._bus.connections
+        await self._stop_listening()
+        self._wanted, self._lost = 0, True
+        self._inbox = self._client.new_inbox()
+        self._subscription = await self._client.subscribe(f"{self._inbox}.*", cb=self._receive)
+        self._connection = connection
+
+    async def _stop_listening(self) -> None:
+        if self._subscription is not None:
+            with contextlib.suppress(nats.errors.Error, OSError):  # the connection may be gone, or go right now
+                await self._subscription.unsubscribe()
 
     async def _ask(self, batch: int) -> None:
         self._request += 1

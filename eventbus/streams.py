@@ -16,8 +16,10 @@ from mesh.settings import DEAD_LETTERS_KEPT_S, EVENTS_KEPT_S
 
 EVENTS = "EVENTS"
 DEAD_LETTERS = "DEAD_LETTERS"
+EXHAUSTED = "EXHAUSTED"
 
 _NAME_IN_USE = 10058
+_MAX_DELIVERIES = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{EVENTS}"
 
 STREAMS = (
     # Limits retention: work-queue forbids fan-out, interest drops events from before a durable existed.
@@ -38,7 +40,20 @@ STREAMS = (
         max_age=DEAD_LETTERS_KEPT_S,
         duplicate_window=120,
     ),
+    # What the broker says of messages that it delivered too often: see eventbus.exhausted. As old as what it is about.
+    StreamConfig(
+        name=EXHAUSTED,
+        subjects=[f"{_MAX_DELIVERIES}.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        max_age=EVENTS_KEPT_S,
+    ),
 )
+
+
+def exhausted_subject(durable: str) -> str:
+    """Where the broker says that it delivered a message of a durable consumer of EVENTS for the last time."""
+    return f"{_MAX_DELIVERIES}.{durable}"
 
 
 async def provision_streams(jetstream: JetStreamContext) -> None:

@@ -62,7 +62,12 @@ class Settings(BaseSettings):
     ack_wait_s: float = Field(10.0, gt=0.5, description="when the broker delivers an event again that nobody answered")
     deliveries_max: int = Field(12, gt=0, description="how often an event is delivered before it is a dead letter")
     stalled_after_s: float = Field(15.0, gt=0, description="no progress for so long, and a case is started again")
-    heals_max: int = Field(5, ge=0, description="how often a stalled case is started again before it is only reported")
+    heals_max: int = Field(
+        5,
+        ge=0,
+        le=20,
+        description="how often a stalled case is started again, after twice the time each, before it is only reported",
+    )
     sagas_max: int = Field(1024, gt=0, description="sagas that one orchestrator runs at once; more wait")
     sagas_queued_max: int = Field(4096, ge=0, description="sagas that wait behind those that run; more are refused")
     # By itself, like the streams, since what grows for ever fills a disk; and no earlier than the last of them, since a

@@ -1,4 +1,4 @@
-"""Takes orders, starts their sagas in the style asked for, and looks after those that do not get on.
+"""Takes orders, and starts their sagas in the style asked for.
 
 PlaceOrder is no step of the ledger: one transaction writes the order and the style asked for, then the saga is
 started (which is idempotent), another writes the style taken. What may happen in between, and what follows:
@@ -11,10 +11,8 @@ started (which is idempotent), another writes the style taken. What may happen i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -25,14 +23,13 @@ from sqlalchemy import Connection
 
 from ensemble.orchestrator.v1.orchestrator_pb2 import StartSagaRequest, Style
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
-from eventbus import replay
 from eventbus.bus import Unpublished
-from eventbus.envelope import Envelope
 from mesh import identity
 from mesh.addresses import UnknownAddress
 from mesh.backoff import Backoff
 from mesh.errors import AlreadyExists, MeshError, Overloaded, Unavailable, retry_delay_s, status_of
 from services.orders import tables
+from services.orders.starting import starting_event
 from services.participant import Surroundings
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Order
@@ -41,7 +38,6 @@ from shop.orders.v1.orders_pb2 import Coordination, OrderState, PlaceOrderReques
 log = logging.getLogger(__name__)
 
 PROCESS = "fulfil-order"
-PLACE_ORDER = "shop.orders.v1.OrdersService.PlaceOrder"
 
 # HYBRID must be under way within a second, so the orchestrator has less than that to answer.
 HYBRID_START_S = 0.7
@@ -63,7 +59,6 @@ class Placement:
     def __init__(self, surroundings: Surroundings) -> None:
         self._database = surroundings.database
         self._bus = surroundings.bus
-        self._settings = surroundings.settings
         self._surroundings = surroundings
         self._orchestrator: grpc.aio.Channel | None = None
 
@@ -88,46 +83,23 @@ class Placement:
         placed_before_us = tables.now_us()  # at a restart: whoever was starting what is there may be gone
         while True:
             # Each style by itself: orders that wait for the orchestrator must not hold up the others.
-            with _later("orders that are not started"):
+            try:
                 for asked in (BY_EVENTS, HYBRID, ORCHESTRATED):
-                    query = tables.select_unstarted(asked, placed_before_us, AT_ONCE_MAX)
-                    await asyncio.gather(*(self._resume(state) for state in await self._states(query)))
+                    await self._resume_some(tables.select_unstarted(asked, placed_before_us, AT_ONCE_MAX))
+            except Unavailable as error:  # a database that is away for a while
+                log.warning("orders that are not started cannot be looked after now: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
             placed_before_us = tables.now_us() - int(UNSTARTED_AFTER_S * 1e6)
 
-    async def heal_for_ever(self) -> None:
-        """Starts again what stalls. A side task."""
-        while True:
-            stalled_before_us = tables.now_us() - int(self._settings.stalled_after_s * 1e6)
-            query = tables.select_stalled(stalled_before_us, self._settings.heals_max, AT_ONCE_MAX)
-            with _later("stalled orders"):
-                for state in await self._states(query):
-                    await self._heal(state.order, state.updated.ToMicroseconds())
-            await asyncio.sleep(LOOK_EVERY_S)
-
-    async def _states(self, query: sql.Select[Any]) -> list[OrderState]:
-        return await self._database.run(lambda tx: [tables.state_of(row) for row in tx.execute(query)])
+    async def _resume_some(self, unstarted: sql.Select[Any]) -> None:
+        states = await self._database.run(lambda tx: [tables.state_of(row) for row in tx.execute(unstarted)])
+        await asyncio.gather(*(self._resume(state) for state in states))
 
     async def _resume(self, state: OrderState) -> None:
         try:
             await self._start(state.order, state.coordination_asked, HYBRID_START_S)
         except MeshError as error:
             log.warning("order %s is not started yet: %s", state.order.order_id, error)
-
-    async def _heal(self, order: Order, seen_us: int) -> None:
-        """Starts a case again, by a deliberate replay: finished steps answer from their ledgers and emit."""
-        # Counted first, by compare-and-set, so that of several replicas one starts it. Dying now costs one healing.
-        healed_us = tables.now_us()
-        count = tables.count_heal(order.order_id, seen_us, healed_us)
-        if not await self._database.run(lambda tx: tx.execute(count).rowcount):
-            return
-        try:
-            await self._publish(order, replay.mint())
-            log.warning("order %s made no progress and is started again", order.order_id)
-        except Unpublished as error:
-            log.warning("order %s stalls and cannot be started again yet: %s", order.order_id, error)
-            take_back = tables.count_heal(order.order_id, healed_us, seen_us, -1)
-            await self._database.run(lambda tx: tx.execute(take_back).rowcount)
 
     async def _start(self, order: Order, asked: Coordination.ValueType, patience_s: float) -> Coordination.ValueType:
         """Starts an order's saga; returns the style that is on record, which a call at the same time may have set."""
@@ -145,7 +117,7 @@ class Placement:
             except (Unavailable, Overloaded) as error:
                 log.info("order %s goes by choreography: %s", order.order_id, error)
         try:
-            await self._publish(order, "")
+            await self._bus.publish(starting_event(order))
         except Unpublished:
             raise Unavailable(
                 f"order {order.order_id} is recorded; its start waits for the broker. It will be started by itself; "
@@ -185,19 +157,6 @@ class Placement:
                 f"order {order.order_id} is recorded; its start waits for the orchestrator "
                 f"({error.code().name}). It will be started by itself; placing it again with the same id is safe"
             ) from None
-
-    async def _publish(self, order: Order, replay_id: str) -> None:
-        event = OrderPlaced(order=order)
-        await self._bus.publish(Envelope.starting(event, method=PLACE_ORDER, source="orders", replay=replay_id))
-
-
-@contextlib.contextmanager
-def _later(what: str) -> Iterator[None]:
-    """Lets a side task outlive a database that is away for a while."""
-    try:
-        yield
-    except Unavailable as error:
-        log.warning("%s cannot be looked after now: %s", what, error)
 
 
 def _add(tx: Connection, order: Order, asked: Coordination.ValueType) -> OrderState:

@@ -13,7 +13,9 @@ from mesh.changes import Changes
 from mesh.errors import StepMismatch
 from mesh.paging import Cursor, page_size, parse_token
 from services.orders import tables
+from services.orders.healing import Healing
 from services.orders.placement import Placement
+from services.orders.telling import Telling
 from services.participant import Call, NotFound, OutOfOrder, Refused, Step, Surroundings
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import (
@@ -63,7 +65,8 @@ class OrdersService(OrdersServiceServicer):
         self._database = surroundings.database
         self._placement = Placement(surroundings)
         surroundings.life.spawn("resume", self._placement.resume_for_ever())
-        surroundings.life.spawn("heal", self._placement.heal_for_ever())
+        surroundings.life.spawn("heal", Healing(surroundings).heal_for_ever())
+        surroundings.life.spawn("tell", Telling(surroundings).tell_for_ever())
 
     async def PlaceOrder(self, request: PlaceOrderRequest, context: Any) -> PlaceOrderResponse:
         """Takes an order; see services.orders.placement."""

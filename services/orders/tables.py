@@ -10,14 +10,16 @@ first wins, once.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
+from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
 from mesh import identity
 from mesh.paging import Cursor
 from mesh.sql import Insert, insert
 from services.participant.participant import LEDGER
+from shop.orders.v1.events_pb2 import OrderCancelled, OrderCompensated, OrderCompleted
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination, OrderState
 
@@ -35,7 +37,7 @@ ORDERS = sql.Table(
     sql.Column("tracking_number", sql.String(64), nullable=False),
     sql.Column("placed_us", sql.BigInteger, nullable=False),
     sql.Column("updated_us", sql.BigInteger, nullable=False),
-    sql.Column("heals", sql.Integer, nullable=False),  # how often it was started again
+    sql.Column("heals", sql.Integer, nullable=False),  # how often it was started again since it last moved
 )
 sql.Index("orders_by_age", ORDERS.c.placed_us, ORDERS.c.order_id)
 _IS_OPEN = ORDERS.c.status.in_([1, 2, 4])  # PENDING, CONFIRMED, CANCELLED
@@ -46,6 +48,9 @@ OPEN = (
     OrderStatus.ORDER_STATUS_CONFIRMED,
     OrderStatus.ORDER_STATUS_CANCELLED,
 )
+ENDED = (OrderStatus.ORDER_STATUS_COMPLETED, OrderStatus.ORDER_STATUS_COMPENSATED)
+# Those that others hear of in either style.
+TELLING_ENDS = tuple(event.DESCRIPTOR.full_name for event in (OrderCancelled, OrderCompensated, OrderCompleted))
 
 
 def now_us() -> int:
@@ -73,7 +78,7 @@ def add(order: Order, asked: Coordination.ValueType, taken: Coordination.ValueTy
 def move(order_id: str, before: OrderStatus.ValueType, after: OrderStatus.ValueType, **values: str) -> sql.Update:
     """Moves an order from one status to another; touches no row where it is in a third."""
     there = (ORDERS.c.order_id == order_id) & (ORDERS.c.status == before)
-    return sql.update(ORDERS).where(there).values(status=after, updated_us=now_us(), **values)
+    return sql.update(ORDERS).where(there).values(status=after, updated_us=now_us(), heals=0, **values)
 
 
 def set_asked(order_id: str, asked: Coordination.ValueType) -> sql.Update:
@@ -110,20 +115,57 @@ def select_unstarted(asked: Coordination.ValueType, before_us: int, limit: int) 
     return sql.select(ORDERS).where(stuck).order_by(ORDERS.c.placed_us).limit(limit)
 
 
-def select_stalled(before_us: int, heals_max: int, limit: int) -> sql.Select[Any]:
-    """Open orders without progress that choreography may finish, whichever side of the pivot they are on."""
+class Stalled(NamedTuple):
+    """An open order without progress."""
+
+    order: Order
+    updated_us: int
+    heals: int
+
+
+def select_stalled(now_us: int, after_s: float, heals_max: int, limit: int) -> sql.Select[Any]:
+    """Open orders without progress that choreography may finish, whichever side of the pivot they are on.
+
+    Without progress for `after_s` seconds, or twice as long for every start again. Those that were started again
+    `heals_max` times come once more, to be given up.
+    """
     # Not where the orchestrator was asked for by name, unless it has handed the case over: then events have come. An
     # order that was never placed, only cancelled, say, asked for no style.
     event_came = sql.exists().where(LEDGER.c.saga_id == ORDERS.c.order_id, LEDGER.c.choreographed)
     by_events = (ORDERS.c.asked != Coordination.COORDINATION_ORCHESTRATED) | event_came
-    stalled = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us < before_us) & (ORDERS.c.heals < heals_max)
+    after_us = int(after_s * 1e6)
+    # A comparison with a constant for each count, so that the index over updated_us is of use.
+    waited = sql.or_(
+        *(
+            (ORDERS.c.heals == heals) & (ORDERS.c.updated_us < now_us - after_us * 2**heals)
+            for heals in range(heals_max + 1)
+        )
+    )
+    stalled = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us < now_us - after_us) & waited
     return sql.select(ORDERS).where(stalled, by_events, ORDERS.c.taken != 0).order_by(ORDERS.c.updated_us).limit(limit)
+
+
+def stalled_of(row: sql.Row[Any]) -> Stalled:
+    """A row that `select_stalled` found."""
+    return Stalled(Order.FromString(row.body), row.updated_us, row.heals)
 
 
 def count_heal(order_id: str, seen_us: int, now_us: int, count: int = 1) -> sql.Update:
     """Writes that an order is started again; touches no row where it moved since it was last updated at `seen_us`."""
     unmoved = (ORDERS.c.order_id == order_id) & (ORDERS.c.updated_us == seen_us)
     return sql.update(ORDERS).where(unmoved).values(heals=ORDERS.c.heals + count, updated_us=now_us)
+
+
+def tell_ends_again(since_us: int, until_us: int, replay: str) -> sql.Update:
+    """Makes the events that tell of orders' ends due again, as a replay, for orders that ended in between."""
+    in_between = ORDERS.c.updated_us.between(since_us, until_us)
+    ended = sql.select(ORDERS.c.order_id).where(ORDERS.c.status.in_(ENDED), in_between)
+    # As services.participant.steps has it: what an event of the choreography ever triggered, goes on by events.
+    others = LEDGER.alias("others")
+    by_events = sql.exists().where(others.c.saga_id == LEDGER.c.saga_id, others.c.choreographed)
+    style = sql.case((by_events, CHOREOGRAPHED), else_=ORCHESTRATED)
+    tells = LEDGER.c.saga_id.in_(ended) & LEDGER.c.event.in_(TELLING_ENDS)
+    return sql.update(LEDGER).where(tells).values(due=style, replay=replay)
 
 
 def state_of(row: sql.Row[Any]) -> OrderState:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,14 +17,14 @@ SERVES = re.compile(r"serves on (127\.0\.0\.1:\d+)")
 
 
 class ServiceProcess:
-    """A running `python -m services NAME`, its log and its address."""
+    """A running `python -m services NAME`, or another program in its place, its log and its address."""
 
-    def __init__(self, name: str, data: Path, **environment: str) -> None:
+    def __init__(self, name: str, data: Path, program: Sequence[str] = (), **environment: str) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self.log = data / f"{name}-{len(list(data.iterdir()))}.log"
         with self.log.open("wb") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "services", name],
+                [sys.executable, "-P", *(program or ("-m", "services", name))],
                 env={**os.environ, "ENSEMBLE_DATA": str(data), "ENSEMBLE_LISTEN": "127.0.0.1:0", **environment},
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -62,9 +62,9 @@ class ServiceProcess:
 
 
 @contextmanager
-def running_service(name: str, data: Path, **environment: str) -> Iterator[ServiceProcess]:
+def running_service(name: str, data: Path, program: Sequence[str] = (), **environment: str) -> Iterator[ServiceProcess]:
     """Starts a service, and ends it however the test ends."""
-    service = ServiceProcess(name, data, **environment)
+    service = ServiceProcess(name, data, program, **environment)
     try:
         yield service
     finally:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from console import broker
 from console.main import main
 
 # A node of a Mermaid drawing, and an edge between two.
@@ -51,6 +52,9 @@ def ensemble(*arguments: str, data: Path | None = None) -> Done:
         "saga list",
         "saga get some-saga",
         "saga prune --older-than 30d",
+        "dead-letters list",
+        "dead-letters show 1",
+        "dead-letters replay 1",
         "audit",
         "audit --json",
     ],
@@ -85,6 +89,15 @@ def test_without_a_mesh_a_command_exits_1_with_one_line_that_names_the_folder(co
         "saga list --status SIDEWAYS",
         "saga get",
         "saga prune",
+        "dead-letters show",
+        "dead-letters show one",
+        "dead-letters show 0",
+        "dead-letters list --limit 0",
+        "dead-letters list --service inventory.>",
+        "dead-letters list --saga *",
+        "dead-letters replay",
+        "dead-letters replay 1 --all",
+        "dead-letters replay 1 --service inventory",
         "graph --format pdf",
         "no-such-command",
     ],
@@ -108,6 +121,16 @@ def test_a_postgresql_that_is_not_there_is_told_in_one_line_without_the_password
     assert "127.0.0.1:1/shop" in line
     assert "secret" not in line
     assert not list(tmp_path.rglob("*.db"))
+
+
+def test_a_broker_that_is_not_there_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker, "CONNECT_S", 0.2)
+    monkeypatch.setenv("ENSEMBLE_NATS_URL", "nats://127.0.0.1:1")
+    done = ensemble("dead-letters", "list", data=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "nats://127.0.0.1:1" in line
+    assert "ensemble status" in line
 
 
 def test_an_empty_postgresql_has_no_books(tmp_path: Path, postgres_url: str) -> None:

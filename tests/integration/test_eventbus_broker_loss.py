@@ -118,6 +118,20 @@ async def test_consumption_goes_on_when_the_broker_comes_back_with_an_empty_disk
     assert recorder.bodies == [b"before", b"after"]
 
 
+async def test_a_publisher_alone_makes_the_streams_anew(mortal: MortalBroker) -> None:
+    """After an empty disk, and after somebody deleted them: no consumer has to be there to do it."""
+    async with connected(mortal.url) as bus:
+        desk = Desk(bus)
+        mortal.kill()
+        mortal.empty_disk()
+        mortal.start()
+        await publish_at_last(desk, b"after an empty disk")
+        assert await desk.stored() == 1
+        await bus.jetstream.delete_stream(EVENTS)
+        await publish_at_last(desk, b"after a deletion")
+        assert await desk.stored() == 1
+
+
 async def test_every_fault_after_the_stream_was_made_anew_is_a_dead_letter_too(mortal: MortalBroker) -> None:
     """A new stream counts from one again; its first message is another than the old stream's first."""
 

@@ -10,7 +10,7 @@ from nats.js.api import AckPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError
 
 from eventbus.bus import EventBus
-from eventbus.streams import DEAD_LETTERS, EVENTS, provision_consumer, provision_streams
+from eventbus.streams import DEAD_LETTERS, EVENTS, EXHAUSTED, provision_consumer, provision_streams
 from tests.harness import eventually
 
 DAY_S = 24 * 3600
@@ -37,6 +37,12 @@ async def test_dead_letters_are_kept_on_disk_by_limits(bus: EventBus) -> None:
     assert config.retention == RetentionPolicy.LIMITS
     assert config.max_age is not None
     assert config.max_age >= 7 * DAY_S
+
+
+async def test_what_is_said_of_exhausted_messages_is_kept_as_long_as_they_are(bus: EventBus) -> None:
+    config = (await bus.jetstream.stream_info(EXHAUSTED)).config
+    assert config.subjects == ["$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVENTS.>"]
+    assert (config.storage, config.max_age) == (StorageType.FILE, 7 * DAY_S)
 
 
 async def test_provisioning_again_and_by_many_at_once_changes_nothing(bus: EventBus, desk: Desk) -> None:

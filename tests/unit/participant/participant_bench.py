@@ -14,7 +14,7 @@ import sqlalchemy as sql
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from eventbus.bus import Unpublished
+from eventbus.bus import Extent, Unpublished
 from eventbus.envelope import CHOREOGRAPHED, Envelope
 from mesh import errors
 from mesh.database import open_database
@@ -88,6 +88,7 @@ class FakePublisher(Published):
         self.tried = 0
         self.fails = False
         self.before: Callable[[Envelope], Any] | None = None
+        self.stream: Extent | None = None
 
     async def publish(self, envelope: Envelope) -> None:
         self.tried += 1
@@ -96,6 +97,9 @@ class FakePublisher(Published):
         if self.fails:
             raise Unpublished("told to fail")
         await super().publish(envelope)
+
+    async def extent(self) -> Extent | None:
+        return self.stream
 
 
 class Bench(LocalParticipant):

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sql
 
 from eventbus.envelope import CHOREOGRAPHED
 from mesh.addresses import Addresses
 from mesh.settings import Settings
-from services.orders import placement, tables
+from services.orders import healing, tables
 from services.participant import Surroundings
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination
@@ -31,7 +32,12 @@ ENDED = {"COMPLETED": ["ConfirmOrder", "CompleteOrder"], "COMPENSATED": ["Cancel
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(healing, "LOOK_EVERY_S", 0.01)
+
+
+def stalled(after_s: float = 0, heals_max: int = 5, later_s: float = 1) -> sql.Select[Any]:
+    """What is looked after in a second from now."""
+    return tables.select_stalled(tables.now_us() + int(later_s * 1e6), after_s, heals_max, 10)
 
 
 @contextlib.asynccontextmanager
@@ -81,7 +87,7 @@ async def test_rule_10_an_order_that_stands_still_is_started_again(orders: Bench
 @pytest.mark.parametrize("status", WAY)
 async def test_rule_10_the_watch_selects_open_orders_on_both_sides_of_the_pivot(orders: Bench, status: str) -> None:
     order = await placed(orders, WAY[status])
-    rows = await orders.query(tables.select_stalled(tables.now_us() + 1, 5, 10))
+    rows = await orders.query(stalled())
     assert [row.order_id for row in rows] == [order.order_id]
     assert rows[0].status == OrderStatus.Value(f"ORDER_STATUS_{status}")
 
@@ -89,12 +95,12 @@ async def test_rule_10_the_watch_selects_open_orders_on_both_sides_of_the_pivot(
 @pytest.mark.parametrize("status", ENDED)
 async def test_an_order_that_has_ended_is_left_alone(orders: Bench, status: str) -> None:
     await placed(orders, ENDED[status])
-    assert await orders.query(tables.select_stalled(tables.now_us() + 1, 5, 10)) == []
+    assert await orders.query(stalled()) == []
 
 
 async def test_an_order_that_moved_lately_is_left_alone(orders: Bench) -> None:
     await placed(orders, [])
-    assert await orders.query(tables.select_stalled(tables.now_us() - 60_000_000, 5, 10)) == []
+    assert await orders.query(stalled(after_s=60)) == []
 
 
 @pytest.mark.parametrize(
@@ -111,18 +117,53 @@ async def test_only_an_order_that_choreography_may_finish_is_started_again(
     orders: Bench, asked: int, taken: int, selected: bool
 ) -> None:
     await placed(orders, [], asked, taken)
-    assert bool(await orders.query(tables.select_stalled(tables.now_us() + 1, 5, 10))) is selected
+    assert bool(await orders.query(stalled())) is selected
 
 
 @pytest.mark.usefixtures("quick_looks")
-async def test_an_order_is_started_again_so_often_and_no_more(orders: Bench, tmp_path: Path) -> None:
+async def test_an_order_is_started_again_so_often_then_it_is_told_once_and_left_alone(
+    orders: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     order = await placed(orders, [])
     async with watching(orders, tmp_path, heals_max=2):
-        await until(lambda: len(orders.publisher.envelopes) == 2, "two healings")
-    (row,) = await orders.query(tables.select_order(order.order_id))
-    assert row.heals == 2
+        await until(lambda: caplog.messages and "is left alone" in caplog.messages[-1], "the last word")
+        await asyncio.sleep(0.1)  # ten looks
     assert len({envelope.replay for envelope in orders.publisher.envelopes}) == 2
-    assert await orders.query(tables.select_stalled(tables.now_us() + 1, 2, 10)) == []
+    assert len(orders.publisher.envelopes) == 2
+    (told,) = [line for line in caplog.messages if "is left alone" in line]
+    assert f"ensemble saga retry {order.order_id}" in told
+    assert await orders.query(stalled(heals_max=2, later_s=3600)) == []
+
+
+async def test_an_order_is_started_again_after_twice_the_time_at_every_time(orders: Bench) -> None:
+    order = await placed(orders, [])
+    for wait_s in (15, 30, 60):
+        assert await orders.query(stalled(15, later_s=wait_s - 1)) == []
+        (row,) = await orders.query(stalled(15, later_s=wait_s + 1))
+        count = tables.count_heal(order.order_id, row.updated_us, tables.now_us())
+        await orders.database.run(lambda tx, count=count: tx.execute(count).rowcount)
+
+
+async def test_an_order_that_moves_has_all_its_starts_before_it_again(orders: Bench) -> None:
+    order = await placed(orders, [])
+    (row,) = await orders.query(stalled())
+    count = tables.count_heal(order.order_id, row.updated_us, tables.now_us(), 6)
+    await orders.database.run(lambda tx: tx.execute(count).rowcount)
+    assert await orders.query(stalled()) == []
+    await orders.call("ConfirmOrder", order=order)
+    assert await orders.query(stalled()) != []
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_the_process_that_dies_between_the_count_and_the_start_costs_one_start(
+    orders: Bench, tmp_path: Path
+) -> None:
+    order = await placed(orders, [])
+    (row,) = await orders.query(stalled())
+    count = tables.count_heal(order.order_id, row.updated_us, tables.now_us())
+    await orders.database.run(lambda tx: tx.execute(count).rowcount)  # and no more was heard of it
+    async with watching(orders, tmp_path, heals_max=2):
+        await until(lambda: orders.publisher.envelopes, "the second start")
 
 
 @pytest.mark.usefixtures("quick_looks")

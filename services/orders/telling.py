@@ -1,0 +1,69 @@
+"""Tells again how cases ended, after the broker has lost what it was told.
+
+A case that is open and lost an event stalls, and is started again (services.orders.healing). One that has ended waits
+for nothing; but those who observe its end, and the tracker, may not have read of it when the broker's disk was emptied
+or the stream purged. So when the stream is seen to have lost its messages, the ends of the last TOLD_AGAIN_S are due
+again in the ledger, by one deliberate replay, and the outbox publishes them. Whoever had read of them knows them.
+
+What may happen, and what follows:
+- the process dies, or the database is away: the stream is looked at again from the beginning;
+- replicas: each tells, and is not listened to twice;
+- somebody lagged longer behind than TOLD_AGAIN_S, or this service was away while the stream was purged: those ends stay
+  unknown to observers, until the case is started again by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from eventbus import replay
+from eventbus.bus import Extent
+from mesh.errors import Unavailable
+from services.orders import tables
+from services.participant import Surroundings
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+TOLD_AGAIN_S = 300.0
+
+
+class Telling:
+    """Looks after the ends that one orders service has told of."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._database = surroundings.database
+        self._bus = surroundings.bus
+
+    async def tell_for_ever(self) -> None:
+        """Tells again whenever the stream has lost its messages. A side task."""
+        seen: Extent | None = None
+        while True:
+            extent = await self._bus.extent()
+            try:
+                if extent is not None:
+                    await self._tell(lost_us(seen, extent, tables.now_us()))
+                    seen = extent
+            except Unavailable as error:  # a database that is away for a while
+                log.warning("the ends of orders cannot be told again now: %s", error)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _tell(self, lost_at_us: int) -> None:
+        window_us = int(TOLD_AGAIN_S * 1e6)
+        if lost_at_us < tables.now_us() - window_us:
+            return
+        statement = tables.tell_ends_again(lost_at_us - window_us, lost_at_us, replay.mint())
+        if count := await self._database.run(lambda tx: tx.execute(statement).rowcount):
+            log.warning("the broker has lost its events; %d that tell of orders' ends are published again", count)
+
+
+def lost_us(seen: Extent | None, extent: Extent, now_us: int) -> int:
+    """When the stream lost what it had, in microseconds since the epoch; 0 where it has lost nothing since it was seen.
+
+    One that was never seen may have been made anew while nobody looked.
+    """
+    if seen is None or seen.created_us != extent.created_us:
+        return extent.created_us
+    # Where it was empty: the first that came since is gone. A stream that never had any says 0.
+    return now_us if extent.first > max(seen.first, seen.last, 1) else 0

@@ -86,12 +86,21 @@ def _coupling(comparison: Comparison) -> str:
 def _scenario(scenario: Scenario) -> Iterator[str]:
     yield f"<h2>{escape(scenario.title)}</h2>"
     yield _rows(
-        ("", "taken meanwhile", "ended meanwhile", "the slowest took, s", "all caught up after, s", "never ended"),
+        (
+            "",
+            "taken meanwhile",
+            "ended meanwhile",
+            "p50 of these, s",
+            "the slowest took, s",
+            "all caught up after, s",
+            "never ended",
+        ),
         (
             (
                 style.lower(),
                 f"{one.accepted_during} of {len(one.during)}",
                 f"{one.ended_during} of {len(one.during)}",
+                seconds(one.p50_s),
                 seconds(one.longest_s),
                 seconds(one.recovery_s),
                 str(one.open),

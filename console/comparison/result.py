@@ -94,6 +94,11 @@ class UnderFault:
         return sum(one.ended_s is not None and one.ended_s < self.ended_s for one in self.during)
 
     @property
+    def p50_s(self) -> float:
+        """How long the orders took that were placed while it was wrong: the median of those that have ended."""
+        return percentile([one.latency_s for one in self.during if one.latency_s is not None], 0.5)
+
+    @property
     def longest_s(self) -> float:
         """How long the slowest order took; nan where none has ended."""
         return max((one.latency_s for one in self.samples if one.latency_s is not None), default=float("nan"))
@@ -116,6 +121,7 @@ class UnderFault:
             "placed_during": len(self.during),
             "accepted_during": self.accepted_during,
             "ended_during": self.ended_during,
+            "p50_s": round(self.p50_s, 3),
             "longest_s": round(self.longest_s, 2),
             "recovery_s": round(self.recovery_s, 2),
             "open": self.open,

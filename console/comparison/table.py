@@ -73,6 +73,7 @@ def _faults(comparison: Comparison) -> Table:
         all_of = [scenario.styles[style] for style in STYLES]
         table.add_row("taken meanwhile", *(f"{one.accepted_during} of {len(one.during)}" for one in all_of))
         table.add_row("ended meanwhile", *(f"{one.ended_during} of {len(one.during)}" for one in all_of))
+        table.add_row("p50 of these, s", *(seconds(one.p50_s) for one in all_of))
         table.add_row("the slowest took, s", *(seconds(one.longest_s) for one in all_of))
         table.add_row("all caught up after, s", *(seconds(one.recovery_s) + _open(one) for one in all_of))
     return table
@@ -80,7 +81,7 @@ def _faults(comparison: Comparison) -> Table:
 
 def seconds(value: float) -> str:
     """A time for people."""
-    return "-" if math.isnan(value) else f"{value:.1f}"
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _open(one: UnderFault) -> str:

@@ -19,6 +19,7 @@ from eventbus.streams import EVENTS
 
 READ_TIMEOUT_S = 5.0
 AT_ONCE = 16
+SETTLE_S = 0.2
 
 
 class Messages:
@@ -27,10 +28,16 @@ class Messages:
     def __init__(self, client: Client) -> None:
         self._jetstream = client.jetstream()
 
-    async def count(self) -> int:
-        """How many, ever."""
-        stream = await self._jetstream.stream_info(EVENTS)
-        return int(stream.state.last_seq)
+    async def settled(self) -> int:
+        """How many, ever, once no more come: an order has ended a little before its last event is stored."""
+        before, now = -1, await self._count()
+        while now != before:
+            await asyncio.sleep(SETTLE_S)
+            before, now = now, await self._count()
+        return now
+
+    async def _count(self) -> int:
+        return int((await self._jetstream.stream_info(EVENTS)).state.last_seq)
 
 
 @asynccontextmanager

@@ -40,7 +40,10 @@ class _SagaStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SagaStatus
     SAGA_STATUS_COMPENSATED: _SagaStatus.ValueType  # 4
     """Ended with none of its effects."""
     SAGA_STATUS_STALLED: _SagaStatus.ValueType  # 5
-    """Needs a person; `stalled_reason` says why, `stalled_help` what to do."""
+    """Does not get on; `stalled_reason` says why, `stalled_help` what to do. An orchestrated saga has stopped and needs a
+    person. A choreographed one has made no progress for the time that the settings give, is past its deadline, or one
+    of its events is a dead letter: nobody can stop it, and once it gets on it is RUNNING or COMPENSATING again.
+    """
 
 class SagaStatus(_SagaStatus, metaclass=_SagaStatusEnumTypeWrapper):
     """How far a saga has come."""
@@ -56,7 +59,10 @@ SAGA_STATUS_COMPLETED: SagaStatus.ValueType  # 3
 SAGA_STATUS_COMPENSATED: SagaStatus.ValueType  # 4
 """Ended with none of its effects."""
 SAGA_STATUS_STALLED: SagaStatus.ValueType  # 5
-"""Needs a person; `stalled_reason` says why, `stalled_help` what to do."""
+"""Does not get on; `stalled_reason` says why, `stalled_help` what to do. An orchestrated saga has stopped and needs a
+person. A choreographed one has made no progress for the time that the settings give, is past its deadline, or one
+of its events is a dead letter: nobody can stop it, and once it gets on it is RUNNING or COMPENSATING again.
+"""
 Global___SagaStatus: _TypeAlias = SagaStatus  # noqa: Y015
 
 class _CancelVerdict:
@@ -123,6 +129,10 @@ class _StepStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepStatus
     """Answered with a business refusal."""
     STEP_STATUS_FAILED: _StepStatus.ValueType  # 4
     """Answered with an error that retrying does not mend, or left in doubt when the saga turned to its way back."""
+    STEP_STATUS_PLANNED: _StepStatus.ValueType  # 5
+    """Not begun: the contract says that it will follow from what was seen, if nobody refuses."""
+    STEP_STATUS_TRIGGERED: _StepStatus.ValueType  # 6
+    """Triggered by an event. It emits nothing, so nobody sees whether it is done, and nothing waits for it."""
 
 class StepStatus(_StepStatus, metaclass=_StepStatusEnumTypeWrapper):
     """How far a step has come."""
@@ -137,6 +147,10 @@ STEP_STATUS_REFUSED: StepStatus.ValueType  # 3
 """Answered with a business refusal."""
 STEP_STATUS_FAILED: StepStatus.ValueType  # 4
 """Answered with an error that retrying does not mend, or left in doubt when the saga turned to its way back."""
+STEP_STATUS_PLANNED: StepStatus.ValueType  # 5
+"""Not begun: the contract says that it will follow from what was seen, if nobody refuses."""
+STEP_STATUS_TRIGGERED: StepStatus.ValueType  # 6
+"""Triggered by an event. It emits nothing, so nobody sees whether it is done, and nothing waits for it."""
 Global___StepStatus: _TypeAlias = StepStatus  # noqa: Y015
 
 @_typing.final
@@ -152,6 +166,7 @@ class Step(_message.Message):
     STARTED_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Full name of the method, e.g. shop.inventory.v1.InventoryService.ReserveStock."""
     step_key: _builtins.str
@@ -164,11 +179,15 @@ class Step(_message.Message):
     """The refusal, or the last technical error."""
     @_builtins.property
     def started(self) -> _timestamp_pb2.Timestamp:
-        """When it was first called, or first seen."""
+        """When it was first called; of a step that is driven by events, when its own event was first stored."""
 
     @_builtins.property
     def ended(self) -> _timestamp_pb2.Timestamp:
         """When it was answered."""
+
+    @_builtins.property
+    def waits_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a planned step: full names of the events that it still waits for."""
 
     def __init__(
         self,
@@ -180,14 +199,63 @@ class Step(_message.Message):
         started: _timestamp_pb2.Timestamp | None = ...,
         ended: _timestamp_pb2.Timestamp | None = ...,
         last_error: _builtins.str = ...,
+        waits_for: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "ended", b"ended", "last_error", b"last_error", "method", b"method", "started", b"started", "status", b"status", "step_key", b"step_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "ended", b"ended", "last_error", b"last_error", "method", b"method", "started", b"started", "status", b"status", "step_key", b"step_key", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    """A message that one service could not handle. It is kept in the stream DEAD_LETTERS, and may be put back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    DIED_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Its number in the stream, by which `ensemble dead-letters` names it."""
+    service: _builtins.str
+    """The service that could not handle it, e.g. inventory."""
+    event: _builtins.str
+    """Full name of the event."""
+    reason: _builtins.str
+    """Why, as a word, e.g. STEP_MISMATCH."""
+    message: _builtins.str
+    """Why, as a sentence."""
+    deliveries: _builtins.int
+    """How often it was delivered."""
+    @_builtins.property
+    def died(self) -> _timestamp_pb2.Timestamp:
+        """When it became one."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        service: _builtins.str = ...,
+        event: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        deliveries: _builtins.int = ...,
+        died: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["died", b"died"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "died", b"died", "event", b"event", "id", b"id", "message", b"message", "reason", b"reason", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
 
 @_typing.final
 class Saga(_message.Message):
@@ -210,6 +278,10 @@ class Saga(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     WAKES_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     saga_id: _builtins.str
     """Identifies the saga; comes from the starting event."""
     process: _builtins.str
@@ -226,9 +298,16 @@ class Saga(_message.Message):
     """Which version of its workflow it runs on, from start to end."""
     parent: _builtins.str
     """The saga that started it, where one did."""
+    late: _builtins.str
+    """Why it is taken for late: past its deadline, or no progress for the time that the settings give and nothing that it
+    waits for on purpose (a sleep, an event, a child). An orchestrated saga that is late goes on by itself, once those
+    whom it calls answer; a choreographed one is STALLED too.
+    """
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
-        """Its steps in the order in which they began."""
+        """Its steps in the order in which they began. GetSaga and WatchSaga also show, behind them, those that its contract
+        says will follow; a saga that only events drive is told by what its steps emit.
+        """
 
     @_builtins.property
     def started(self) -> _timestamp_pb2.Timestamp:
@@ -254,6 +333,21 @@ class Saga(_message.Message):
     def wakes(self) -> _timestamp_pb2.Timestamp:
         """Set while it only waits (a sleep, an event, a child): when it goes on at the latest."""
 
+    @_builtins.property
+    def waits_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it waits for, a line each, e.g. "orders.ConfirmOrder waits for PaymentAuthorized from
+        payments.AuthorizePayment". In GetSaga, WatchSaga and a list of stalled sagas, as are `deadline`, `late` and
+        `dead_letters`.
+        """
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """By when it should have ended, as its starting event says."""
+
+    @_builtins.property
+    def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
+        """Of a choreographed saga: the events of it that became dead letters, oldest first."""
+
     def __init__(
         self,
         *,
@@ -272,10 +366,14 @@ class Saga(_message.Message):
         version: _builtins.int = ...,
         parent: _builtins.str = ...,
         wakes: _timestamp_pb2.Timestamp | None = ...,
+        waits_for: _abc.Iterable[_builtins.str] | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        late: _builtins.str = ...,
+        dead_letters: _abc.Iterable[Global___DeadLetter] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "input", b"input", "refusal", b"refusal", "started", b"started", "updated", b"updated", "wakes", b"wakes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "ended", b"ended", "input", b"input", "refusal", b"refusal", "started", b"started", "updated", b"updated", "wakes", b"wakes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "input", b"input", "parent", b"parent", "process", b"process", "refusal", b"refusal", "saga_id", b"saga_id", "stalled_help", b"stalled_help", "stalled_reason", b"stalled_reason", "started", b"started", "status", b"status", "steps", b"steps", "style", b"style", "updated", b"updated", "version", b"version", "wakes", b"wakes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "deadline", b"deadline", "ended", b"ended", "input", b"input", "late", b"late", "parent", b"parent", "process", b"process", "refusal", b"refusal", "saga_id", b"saga_id", "stalled_help", b"stalled_help", "stalled_reason", b"stalled_reason", "started", b"started", "status", b"status", "steps", b"steps", "style", b"style", "updated", b"updated", "version", b"version", "waits_for", b"waits_for", "wakes", b"wakes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -454,6 +552,7 @@ class ListSagasRequest(_message.Message):
     STYLE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STALLED_FIELD_NUMBER: _builtins.int
     status: Global___SagaStatus.ValueType
     """Only sagas of this status; unspecified: all."""
     process: _builtins.str
@@ -464,6 +563,8 @@ class ListSagasRequest(_message.Message):
     """At most so many; 0: 50. More than 1,000 is taken as 1,000."""
     page_token: _builtins.str
     """The next_page_token of the answer before this one."""
+    stalled: _builtins.bool
+    """Only sagas that do not get on: stalled ones, and orchestrated ones that are late."""
     def __init__(
         self,
         *,
@@ -472,10 +573,11 @@ class ListSagasRequest(_message.Message):
         style: Global___Style.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        stalled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "process", b"process", "status", b"status", "style", b"style"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "process", b"process", "stalled", b"stalled", "status", b"status", "style", b"style"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -73,6 +73,11 @@ class Method:
         return self.descriptor.containing_service.full_name
 
     @property
+    def label(self) -> str:
+        """As people name it, e.g. inventory.ReserveStock."""
+        return f"{service_name(self.service)}.{self.name}"
+
+    @property
     def path(self) -> str:
         """The gRPC path, e.g. /shop.inventory.v1.InventoryService/ReserveStock."""
         return f"/{self.service}/{self.name}"
@@ -193,7 +198,9 @@ class Contract:
     def processes(self) -> dict[str, Process]:
         """The processes that the events of these contracts start, by name."""
         starting = [event for event in self.events.values() if event.starts]
-        return {event.starts: Process(event.starts, event, tuple(self._following(event))) for event in starting}
+        return {
+            event.starts: Process(event.starts, event, tuple(self.following(event.full_name))) for event in starting
+        }
 
     def compensation_of(self, method: Method) -> Method | None:
         """The method that reverses another."""
@@ -212,9 +219,10 @@ class Contract:
         processes = reversed(self.processes.values())  # of several the first one counts
         return {method.full_name: process for process in processes for method in process.methods}
 
-    def _following(self, start: EventType) -> Iterator[Method]:
+    def following(self, event: str) -> Iterator[Method]:
+        """The methods that may follow from an event, each once, the nearest first."""
         reached: set[str] = set()
-        waiting = deque([start.full_name])
+        waiting = deque([event])
         while waiting:
             for method in self.triggered_by(waiting.popleft()):
                 if method.full_name not in reached:

@@ -31,6 +31,8 @@ COMPLETED, COMPENSATED = SagaStatus.SAGA_STATUS_COMPLETED, SagaStatus.SAGA_STATU
 STALLED = SagaStatus.SAGA_STATUS_STALLED
 STEP_RUNNING, STEP_DONE = StepStatus.STEP_STATUS_RUNNING, StepStatus.STEP_STATUS_DONE
 STEP_REFUSED, STEP_FAILED = StepStatus.STEP_STATUS_REFUSED, StepStatus.STEP_STATUS_FAILED
+# Only shown, never journaled.
+STEP_PLANNED, STEP_TRIGGERED = StepStatus.STEP_STATUS_PLANNED, StepStatus.STEP_STATUS_TRIGGERED
 ORCHESTRATED, CHOREOGRAPHED = Style.STYLE_ORCHESTRATED, Style.STYLE_CHOREOGRAPHED
 
 ENDED = (COMPLETED, COMPENSATED)
@@ -143,6 +145,10 @@ class Journal:
         """Leaves only successes: the pivot decided for the way forward, and the ledgers answer the rest again."""
         self.steps = {key: step for key, step in self.steps.items() if step.done or step.method.startswith(OWN)}
 
+    def steps_to_proto(self) -> list[api.Step]:
+        """The steps as the API shows them, in the order in which they began."""
+        return [step.to_proto() for step in sorted(self.steps.values(), key=lambda step: step.started_us)]
+
     def to_proto(self, *, with_steps: bool = True) -> api.Saga:
         """As the API shows it."""
         saga = api.Saga(
@@ -156,8 +162,7 @@ class Journal:
             parent=self.parent,
         )
         if with_steps:
-            ordered = sorted(self.steps.values(), key=lambda step: step.started_us)
-            saga.steps.extend(step.to_proto() for step in ordered)
+            saga.steps.extend(self.steps_to_proto())
         if self.input:
             saga.input.CopyFrom(any_pb2.Any.FromString(self.input))
         if self.refusal:

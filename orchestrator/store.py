@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -44,6 +44,15 @@ class Damaged(Exception):
         self.journal = journal  # where the saga's own row is sound, and only a step's is not
 
 
+@dataclass(frozen=True)
+class Mail:
+    """Something that came for a saga from outside."""
+
+    name: str
+    body: bytes
+    arrived_us: int
+
+
 def _upsert(table: sql.Table) -> Any:
     statement = insert(table)
     keys = [column.name for column in table.primary_key]
@@ -58,7 +67,18 @@ def _as_it_is(table: sql.Table) -> Any:
 _ADD_SAGA = Prepared(insert(SAGAS).on_conflict_do_nothing())
 _PUT_SAGA = Prepared(_upsert(SAGAS))
 _PUT_STEP = Prepared(_upsert(STEPS))
-_ADD_MAIL = insert(MAIL).on_conflict_do_nothing()
+_ADD_MAIL = insert(MAIL)
+_ADD_MAIL = _ADD_MAIL.on_conflict_do_update(
+    index_elements=["saga_id", "name"],
+    set_={"body": _ADD_MAIL.excluded.body, "arrived_us": _ADD_MAIL.excluded.arrived_us},
+    where=_ADD_MAIL.excluded.arrived_us < MAIL.c.arrived_us,
+)
+_ITS_ROW = SAGAS.c.saga_id == sql.bindparam("its_id")
+_THERE = sql.select(SAGAS.c.saga_id).where(_ITS_ROW).with_for_update()
+_WAKE = (
+    sql.update(SAGAS).where(_ITS_ROW, SAGAS.c.due_us > sql.bindparam("from_us")).values(due_us=sql.bindparam("from_us"))
+)
+_BOX = sql.select(MAIL.c.name, MAIL.c.body, MAIL.c.arrived_us).where(MAIL.c.saga_id == sql.bindparam("saga_id"))
 _SAGA = _as_it_is(SAGAS).where(SAGAS.c.saga_id == sql.bindparam("saga_id"))
 _SAGA_LOCKED = _SAGA.with_for_update()
 _STEPS = _as_it_is(STEPS).where(STEPS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True)))
@@ -166,15 +186,17 @@ def damaged_journal(damage: Damaged, started_us: object = 0) -> Journal:
     )
 
 
-def deliver(tx: Connection, saga_id: str, name: str, body: bytes, now_us: int) -> bool:
-    """Puts mail into a saga's box, the first of its name; True where the saga waits in the tables, and is due now."""
+def deliver(tx: Connection, saga_id: str, name: str, body: bytes, arrived_us: int) -> bool:
+    """Puts mail into a saga's box; True where the saga waits in the tables, and is due from then on.
+
+    The earliest of its name is kept, in whatever order they come: by when they arrived where they came from (the
+    broker, the child), not here.
+    """
     # The lock orders this against `leases.park`, which looks for mail: one of the two sees the other.
-    there = sql.select(SAGAS.c.saga_id).where(SAGAS.c.saga_id == saga_id).with_for_update()
-    if tx.execute(there).one_or_none() is None:
+    if tx.execute(_THERE, {"its_id": saga_id}).one_or_none() is None:
         serialize(tx, saga_id)  # it may be started, and parked, before this is committed
-    tx.execute(_ADD_MAIL, {"saga_id": saga_id, "name": name, "body": body, "arrived_us": now_us})
-    waiting = (SAGAS.c.saga_id == saga_id) & (SAGAS.c.due_us > now_us)
-    return bool(tx.execute(sql.update(SAGAS).where(waiting).values(due_us=now_us)).rowcount)
+    tx.execute(_ADD_MAIL, {"saga_id": saga_id, "name": name, "body": body, "arrived_us": arrived_us})
+    return bool(tx.execute(_WAKE, {"its_id": saga_id, "from_us": arrived_us}).rowcount)
 
 
 def mail(tx: Connection, saga_id: str, name: str) -> tuple[bytes, int] | None:
@@ -182,6 +204,12 @@ def mail(tx: Connection, saga_id: str, name: str) -> tuple[bytes, int] | None:
     query = sql.select(MAIL.c.body, MAIL.c.arrived_us).where(MAIL.c.saga_id == saga_id, MAIL.c.name == name)
     row = tx.execute(query).one_or_none()
     return (row.body, row.arrived_us) if row else None
+
+
+def box(tx: Connection, saga_id: str) -> list[Mail]:
+    """All that came for a saga, the earliest first."""
+    found = [Mail(row.name, row.body, row.arrived_us) for row in tx.execute(_BOX, {"saga_id": saga_id})]
+    return sorted(found, key=lambda mail: (mail.arrived_us, mail.name))
 
 
 def saga_row(journal: Journal) -> Row:

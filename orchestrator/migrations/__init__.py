@@ -8,4 +8,4 @@ from pathlib import Path
 
 from mesh.migrations import Migrations
 
-JOURNAL = Migrations(scripts=Path(__file__).parent, newest="0002")
+JOURNAL = Migrations(scripts=Path(__file__).parent, newest="0003")

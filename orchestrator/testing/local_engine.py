@@ -62,7 +62,7 @@ class LocalEngine:
             clock=self._clock,
             look_every_s=LOOK_EVERY_S,
         )
-        self._tracker = Tracker(self._contract, self._database, self._changes, self.engine.mail_came, clock=self._clock)
+        self._tracker = Tracker(self._contract, self._database, self._changes, self.engine.mail_came)
         side_tasks = {"journal": self.engine.write_for_ever(), "claims": self.engine.claim_for_ever()}
         self._side_tasks = [asyncio.create_task(task, name=name) for name, task in side_tasks.items()]
 
@@ -74,9 +74,8 @@ class LocalEngine:
 
     async def publish(self, event: Message) -> None:
         """Delivers an event of the choreography, for sagas that wait for it."""
-        await self._tracker.handle(
-            Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1)
-        )
+        name, stored_us = event.DESCRIPTOR.full_name, self._clock.now_us()
+        await self._tracker.handle(Delivery(name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1, stored_us))
 
     async def comes_to_rest(self, saga_id: str) -> Journal:
         """The saga once it has ended, or stalls."""

@@ -98,7 +98,7 @@ class Life:
             clock=clock,
             alone=alone,
         )
-        self.tracker = Tracker(scenario.contract, database, self.changes, self.engine.mail_came, clock=clock)
+        self.tracker = Tracker(scenario.contract, database, self.changes, self.engine.mail_came)
         self._tasks = [asyncio.create_task(self._live(), name="life")]
 
     async def _live(self) -> None:
@@ -148,7 +148,7 @@ class Trial:
         self._born = asyncio.Event()
         self._clients: set[asyncio.Task[None]] = set()
         self._failures: list[BaseException] = []
-        self._undelivered: list[Message] = []
+        self._undelivered: list[tuple[Message, int]] = []
         self._done_once: set[str] = set()
         self._calls_of_second = 0
 
@@ -282,19 +282,20 @@ class Trial:
 
     async def _publish(self, event: Message) -> None:
         await asyncio.sleep(self.scenario.published_after_s)
-        self._undelivered.append(event)
+        self._undelivered.append((event, LoopClock().now_us()))
         await self._deliver(self._lives[-1])
 
     async def _deliver(self, life: Life) -> None:
         """As the broker does, which keeps what is not acknowledged."""
         try:
             await life.answers(life.serves.wait())
-            for event in list(self._undelivered):
+            for message in list(self._undelivered):
+                event, stored_us = message
                 name = event.DESCRIPTOR.full_name
-                delivery = Delivery(name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1)
+                delivery = Delivery(name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1, stored_us)
                 await life.answers(life.tracker.handle(delivery))
-                if event in self._undelivered:  # else it was delivered twice, as happens
-                    self._undelivered.remove(event)
+                if message in self._undelivered:  # else it was delivered twice, as happens
+                    self._undelivered.remove(message)
         except Died:
             return
 

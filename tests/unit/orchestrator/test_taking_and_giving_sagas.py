@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from eventbus.consumer import Delivery
 from eventbus.envelope import CHOREOGRAPHED
+from mesh.clock import WallClock
 from mesh.errors import OutOfOrder
 from orchestrator.journal import Style
 from orchestrator.tracker import Tracker
@@ -37,7 +39,8 @@ async def track(bench: EngineBench, order: Order, *names: str) -> None:
     tracker = Tracker(CONTRACT, bench.database, bench.changes)
     for name in names:
         event = an_event(name, order)
-        await tracker.handle(Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1))
+        delivery = Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1)
+        await tracker.handle(replace(delivery, stored_us=WallClock().now_us()))
 
 
 async def test_a_choreographed_saga_is_adopted_and_its_finished_steps_answer_from_their_ledgers(

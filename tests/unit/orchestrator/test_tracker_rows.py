@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import pytest
 from google.protobuf.message import Message
@@ -14,101 +12,92 @@ from google.rpc.error_details_pb2 import ErrorInfo
 
 from eventbus.consumer import Delivery
 from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
-from mesh.changes import Changes
-from mesh.sqlite import SqliteDatabase
-from orchestrator import store
-from orchestrator.journal import Journal, SagaStatus, StepStatus, Style
+from mesh.clock import WallClock
+from orchestrator.journal import COMPENSATED, COMPENSATING, COMPLETED, RUNNING, StepStatus, Style
 from orchestrator.tracker import Tracker
 from shop.orders.v1.order_pb2 import Order
 from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import CONTRACT, PROCESS, EngineBench, FakeParticipants
+from tests.unit.orchestrator.tracker_bench import BACK, BLOCKED, DEAD, FIRST_US, FORWARD, Tracking
 from tests.unit.participant.participant_bench import an_event
-
-FORWARD = [
-    "orders.OrderPlaced",
-    "inventory.StockReserved",
-    "payments.PaymentAuthorized",
-    "shipping.ShipmentBooked",
-    "orders.OrderConfirmed",
-    "payments.PaymentCaptured",
-    "shipping.ShipmentDispatched",
-    "orders.OrderCompleted",
-]
-BACK = [
-    "orders.OrderPlaced",
-    "inventory.StockReserved",
-    "payments.PaymentDeclined",
-    "orders.OrderCancelled",
-    "inventory.StockReleased",
-    "payments.PaymentVoided",
-    "shipping.BookingCancelled",
-    "orders.OrderCompensated",
-]
-
-
-class Tracking:
-    """A tracker on tables of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.database = SqliteDatabase(folder / "tracker.db", store.METADATA)
-        self.tracker = Tracker(CONTRACT, self.database, Changes())
-
-    async def see(self, event: Message, style: str = CHOREOGRAPHED) -> None:
-        delivery = Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), style, "", 1, 1)
-        await self.tracker.handle(delivery)
-
-    async def see_all(self, order: Order, names: list[str]) -> None:
-        for name in names:
-            await self.see(an_event(name, order))
-
-    async def saga(self, order: Order) -> Journal | None:
-        return await self.database.run(lambda tx: store.load(tx, order.order_id))
-
-    async def rows(self, order: Order) -> dict[str, Any]:
-        """All that is written but for the id and the times."""
-        saga = await self.saga(order)
-        assert saga is not None
-        steps = {key[0].rpartition(".")[2]: (s.status, s.attempts, s.last_error) for key, s in saga.steps.items()}
-        said = (saga.process, saga.style, saga.status, saga.cancelling, bool(saga.input), bool(saga.ended_us))
-        return {"saga": said, "refusal": ErrorInfo.FromString(saga.refusal).reason, "steps": steps}
 
 
 @pytest.fixture
-async def tracking(tmp_path: Path) -> AsyncIterator[Tracking]:
-    tracking = Tracking(tmp_path)
-    yield tracking
-    await tracking.database.close()
+def tracking() -> Tracking:
+    return Tracking()
 
 
-@pytest.mark.parametrize("names", [FORWARD, BACK], ids=["forward", "back"])
-async def test_events_in_any_order_and_twice_give_the_same_rows(tracking: Tracking, names: list[str]) -> None:
-    in_order = an_order()
-    await tracking.see_all(in_order, names)
-    expected = await tracking.rows(in_order)
-    shuffle = random.Random(7)
-    for _ in range(12):
+Come = Callable[[], Awaitable[object]]
+
+
+def what_comes(tracking: Tracking, order: Order, names: list[str]) -> list[Come]:
+    """Events as they are stored, later replays of some, and dead letters of two that were put back."""
+    comes: list[Come] = []
+    for at_ms, name in enumerate(names):
+        comes.append(lambda name=name, at_ms=at_ms: tracking.see(an_event(name, order), at_ms=at_ms))  # type: ignore[misc]
+        comes.append(lambda name=name, at_ms=at_ms: tracking.see(an_event(name, order), at_ms=at_ms + 50))  # type: ignore[misc]
+    comes.append(lambda: tracking.see_dead(order, "orders.OrderPlaced", "inventory", at_ms=DEAD))
+    comes.append(lambda: tracking.see_dead(order, "orders.OrderPlaced", "inventory", at_ms=DEAD + 70, id=2))
+    comes.append(lambda: tracking.see_dead(order, "orders.OrderPlaced", "orders", at_ms=DEAD, id=3))
+    return comes
+
+
+@pytest.mark.parametrize("reached", [3, 5, 8])
+@pytest.mark.parametrize("names", [FORWARD, BACK, BLOCKED], ids=["forward", "back", "blocked"])
+async def test_whatever_order_and_however_often_and_whoever_looks_meanwhile_the_rows_are_the_same(
+    tracking: Tracking, names: list[str], reached: int
+) -> None:
+    order, later_ms = an_order(), 60_000
+    for come in what_comes(tracking, order, names[:reached]):
+        await come()
+    await tracking.find_stalled(at_ms=later_ms)
+    expected = await tracking.all_rows()
+    shuffle = random.Random(reached)
+    for _ in range(6):
+        await tracking.forget_all()
+        comes = what_comes(tracking, order, names[:reached]) * 2
+        comes += [lambda: tracking.find_stalled(at_ms=later_ms)] * 3
+        for come in shuffle.sample(comes, len(comes)):
+            await come()
+        await tracking.find_stalled(at_ms=later_ms)
+        assert await tracking.all_rows() == expected
+
+
+async def test_all_times_are_the_brokers(tracking: Tracking) -> None:
+    order = an_order()
+    await tracking.see_all(order, FORWARD, from_ms=3)
+    saga = await tracking.known(order)
+    times = [FIRST_US + at_ms * 1000 for at_ms in (3, 10, 10)]
+    assert [saga.started_us, saga.updated_us, saga.ended_us] == times
+    reserved = saga.steps["shop.inventory.v1.InventoryService.ReserveStock", ""]
+    assert (reserved.started_us, reserved.ended_us) == (FIRST_US + 4000, FIRST_US + 4000)
+
+
+async def test_two_refusals_in_either_order_give_the_first_as_the_cause(tracking: Tracking) -> None:
+    for reasons in itertools.permutations(
+        [("inventory.StockRefused", "OUT", 2), ("payments.PaymentDeclined", "CARD", 1)]
+    ):
         order = an_order()
-        await tracking.see_all(order, shuffle.sample(names * 2, len(names) * 2))
-        assert await tracking.rows(order) == expected
+        for name, reason, at_ms in reasons:
+            await tracking.see(an_event(name, order, refusal=ErrorInfo(reason=reason)), at_ms=at_ms)
+        assert ErrorInfo.FromString((await tracking.known(order)).refusal).reason == "CARD"
 
 
-async def test_two_refusals_in_either_order_give_the_same_rows(tracking: Tracking) -> None:
-    seen = []
-    for reasons in itertools.permutations([("inventory.StockRefused", "OUT"), ("payments.PaymentDeclined", "CARD")]):
-        order = an_order()
-        for name, reason in reasons:
-            await tracking.see(an_event(name, order, refusal=ErrorInfo(reason=reason)))
-        seen.append(await tracking.rows(order))
-    assert seen[0] == seen[1]
+async def test_a_refusal_by_a_tombstone_is_no_cause(tracking: Tracking) -> None:
+    order = an_order()
+    buried = ErrorInfo(reason="STEP_COMPENSATED")
+    await tracking.see(an_event("inventory.StockRefused", order, refusal=buried), at_ms=1)
+    await tracking.see(an_event("payments.PaymentDeclined", order, refusal=ErrorInfo(reason="CARD")), at_ms=2)
+    assert ErrorInfo.FromString((await tracking.known(order)).refusal).reason == "CARD"
 
 
 async def test_a_choreography_can_be_seen_to_its_end(tracking: Tracking) -> None:
     order = an_order()
     await tracking.see_all(order, FORWARD)
-    rows = await tracking.rows(order)
-    done = (PROCESS, Style.STYLE_CHOREOGRAPHED, SagaStatus.SAGA_STATUS_COMPLETED, False, True, True)
-    assert rows["saga"] == done
-    assert set(rows["steps"]) == {
+    saga = await tracking.known(order)
+    assert (saga.process, saga.style, saga.status) == (PROCESS, Style.STYLE_CHOREOGRAPHED, COMPLETED)
+    assert saga.starting_event() == an_event("orders.OrderPlaced", order)
+    assert {method.rpartition(".")[2] for method, _ in saga.steps} == {
         "ReserveStock",
         "AuthorizePayment",
         "BookShipment",
@@ -122,19 +111,20 @@ async def test_a_choreography_can_be_seen_to_its_end(tracking: Tracking) -> None
 async def test_the_way_back_and_its_refusal_can_be_seen(tracking: Tracking) -> None:
     order = an_order()
     await tracking.see_all(order, BACK[:4])
-    rows = await tracking.rows(order)
-    assert rows["saga"][2] == SagaStatus.SAGA_STATUS_COMPENSATING
-    assert rows["refusal"] == "SOME_REASON"
-    assert rows["steps"]["AuthorizePayment"] == (StepStatus.STEP_STATUS_REFUSED, 1, "SOME_REASON")
+    saga = await tracking.known(order)
+    assert saga.status == COMPENSATING
+    assert ErrorInfo.FromString(saga.refusal).reason == "SOME_REASON"
+    declined = saga.steps["shop.payments.v1.PaymentsService.AuthorizePayment", ""]
+    assert (declined.status, declined.last_error) == (StepStatus.STEP_STATUS_REFUSED, "SOME_REASON")
     await tracking.see_all(order, BACK[4:])
-    assert (await tracking.rows(order))["saga"][2] == SagaStatus.SAGA_STATUS_COMPENSATED
+    assert (await tracking.known(order)).status == COMPENSATED
 
 
 async def test_a_refused_cancellation_does_not_turn_the_saga_back(tracking: Tracking) -> None:
     order = an_order()
     await tracking.see_all(order, [*FORWARD[:5], "orders.CancellationRefused"])
-    rows = await tracking.rows(order)
-    assert (rows["saga"][2], rows["refusal"]) == (SagaStatus.SAGA_STATUS_RUNNING, "")
+    saga = await tracking.known(order)
+    assert (saga.status, saga.refusal) == (RUNNING, b"")
 
 
 async def test_a_saga_whose_start_was_missed_is_seen_from_where_it_is(tracking: Tracking) -> None:
@@ -143,18 +133,6 @@ async def test_a_saga_whose_start_was_missed_is_seen_from_where_it_is(tracking: 
     saga = await tracking.saga(order)
     assert saga is not None
     assert (saga.process, saga.input) == (PROCESS, b"")
-
-
-async def test_the_first_sight_of_a_step_is_kept(tracking: Tracking) -> None:
-    order = an_order()
-    await tracking.see_all(order, FORWARD[:2])
-    before = await tracking.saga(order)
-    await tracking.see_all(order, FORWARD[:2])
-    after = await tracking.saga(order)
-    assert before is not None
-    assert after is not None
-    assert before.steps == after.steps
-    assert before.started_us == after.started_us
 
 
 async def test_orchestrated_events_and_foreign_ones_say_nothing(tracking: Tracking) -> None:
@@ -180,3 +158,27 @@ async def test_a_saga_that_the_engine_drives_is_its_own_to_write_about(
         event = an_event(name, order)
         await tracker.handle(Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1))
     assert await engine.stored(order.order_id) == before
+
+
+async def test_what_came_while_the_engine_drove_a_saga_is_known_once_it_is_handed_over(
+    engine: EngineBench, participants: FakeParticipants
+) -> None:
+    participants.hold("RecordOrder")
+    order = an_order()
+    await engine.start(order)
+    await participants.reaches("RecordOrder")
+    tracker = Tracker(CONTRACT, engine.database, engine.changes)
+    for name in FORWARD[1:4]:
+        await track_now(tracker, an_event(name, order))
+    await engine.engine.let_go(order.order_id)
+    await track_now(tracker, an_event("orders.OrderPlaced", order))
+    saga = await engine.stored(order.order_id)
+    assert saga is not None
+    done = {method.rpartition(".")[2] for (method, _), step in saga.steps.items() if step.done}
+    assert done == {"ReserveStock", "AuthorizePayment", "BookShipment"}
+    assert saga.status == RUNNING
+
+
+async def track_now(tracker: Tracker, event: Message) -> None:
+    name, now_us = event.DESCRIPTOR.full_name, WallClock().now_us()
+    await tracker.handle(Delivery(name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1, now_us))

@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     events_max: int = Field(256, gt=0, description="events that one service handles at once")
     ack_wait_s: float = Field(10.0, gt=0.5, description="when the broker delivers an event again that nobody answered")
     deliveries_max: int = Field(12, gt=0, description="how often an event is delivered before it is a dead letter")
-    stalled_after_s: float = Field(15.0, gt=0, description="no progress for so long, and a case is started again")
+    stalled_after_s: float = Field(
+        15.0, gt=0, description="no progress for so long, and a saga is late, and an order is started again"
+    )
     heals_max: int = Field(
         5,
         ge=0,

@@ -35,8 +35,12 @@ How it calls
 How it is seen
     api            ensemble.orchestrator.v1
     watching       states, for those who watch
-    listing        pages of sagas
+    listing        pages of sagas; stalled_listing, of those that do not get on
+    picture        a saga as it is shown: what was seen of it, and what will follow
+    expectations   what a contract says will follow from what was seen
     tracker        writes what choreographed sagas do into the same tables
+    choreography   what such a saga has come to, as a function of its events and dead letters (letters)
+    stalled        finds sagas that do not get on; lateness says when that is
     pruning        forgets sagas that ended long ago, with what the ledgers know of them (ledgers)
 
 testing            the test kit for workflows

@@ -31,7 +31,9 @@ from orchestrator.engine_port import Asks
 from orchestrator.ledgers import RemoteLedgers
 from orchestrator.migrations import JOURNAL
 from orchestrator.participants import Participants
+from orchestrator.picture import Picture
 from orchestrator.pruning import Pruning
+from orchestrator.stalled import Stalled
 from orchestrator.tracker import Tracker
 from orchestrator.watching import Watching
 from orchestrator.workflow import registered
@@ -67,12 +69,14 @@ async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None) ->
     )
     watching = Watching(engine, database, changes)
     pruning = Pruning(contract, RemoteLedgers(addresses, settings.call_timeout_s), database)
+    picture = Picture(contract, database, settings.stalled_after_s)
     service = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"]
     server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
-    server.add(service, bind(OrchestratorService(engine, database, watching, bus, pruning), service))
+    server.add(service, bind(OrchestratorService(engine, database, watching, picture, bus, pruning), service))
     following = Tracker(contract, database, changes, engine.mail_came)
     consumer = Consumer(bus, TRACKER, tracker.SUBJECTS, following.handle, settings)
     letters = DeadLetterReader(bus, TRACKER, following.read_dead_letter, settings)
+    stalled = Stalled(contract, database, changes, engine.driven, settings.stalled_after_s)
     if count := await engine.join():
         log.info("%d sagas go on", count)
     life.spawn("database", database.watch())
@@ -84,6 +88,7 @@ async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None) ->
     life.spawn("broker", bus.run())
     life.spawn("tracker", consumer.run())
     life.spawn("dead letters", letters.run())
+    life.spawn("stalled", stalled.find_for_ever())
     if settings.prune_after_s:
         life.spawn("pruning", pruning.prune_for_ever(settings.prune_after_s))
     await server.start()

@@ -20,7 +20,10 @@ from mesh.paging import Cursor, page_size, parse_token
 from orchestrator import listing
 from orchestrator.engine import Engine
 from orchestrator.journal import STALLED, Journal
+from orchestrator.listing import Filter
+from orchestrator.picture import Picture
 from orchestrator.pruning import Pruning
+from orchestrator.stalled_listing import stalled_page
 from orchestrator.watching import Watching
 
 # How long CancelSaga waits for the pivot's decision, where its caller does.
@@ -34,10 +37,19 @@ HAND_OVER = "ensemble.orchestrator.v1.OrchestratorService.HandOver"
 class OrchestratorService(OrchestratorServiceServicer):
     """See ensemble/orchestrator/v1/orchestrator.proto."""
 
-    def __init__(self, engine: Engine, database: Database, watching: Watching, bus: EventBus, pruning: Pruning) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        database: Database,
+        watching: Watching,
+        picture: Picture,
+        bus: EventBus,
+        pruning: Pruning,
+    ) -> None:
         self._engine = engine
         self._database = database
         self._watching = watching
+        self._picture = picture
         self._bus = bus
         self._pruning = pruning
 
@@ -61,33 +73,41 @@ class OrchestratorService(OrchestratorServiceServicer):
 
     async def GetSaga(self, request: api.GetSagaRequest, context: Any) -> api.GetSagaResponse:
         """Reads one saga."""
-        return api.GetSagaResponse(saga=(await self._engine.get(request.saga_id)).to_proto())
+        return api.GetSagaResponse(saga=await self._picture.of(await self._engine.get(request.saga_id)))
 
     async def ListSagas(self, request: api.ListSagasRequest, context: Any) -> api.ListSagasResponse:
         """Reads a page of sagas, as they are once all that the engine knows is written."""
         size = page_size(request.page_size)
         after = parse_token(request.page_token)
+        wanted = Filter(request.process, request.status, request.style)
         await self._engine.flushed()
-        journals = await self._database.run(
-            lambda tx: listing.page(
-                tx,
-                status=request.status,
-                process=request.process,
-                style=request.style,
-                after=after,
-                limit=size + 1,
-            )
-        )
+        if request.stalled:
+            return await self._list_stalled(wanted, after, size)
+        journals = await self._database.run(lambda tx: listing.page(tx, wanted, after=after, limit=size + 1))
         response = api.ListSagasResponse(sagas=[journal.to_proto(with_steps=False) for journal in journals[:size]])
         if len(journals) > size:
             last = journals[size - 1]
             response.next_page_token = Cursor(last.started_us, last.saga_id).token()
         return response
 
+    async def _list_stalled(self, wanted: Filter, after: Cursor | None, size: int) -> api.ListSagasResponse:
+        def is_meant(journal: Journal) -> bool:
+            kind = (journal.process, journal.status, journal.style)
+            return wanted.lets_through(kind) and (journal.status == STALLED or bool(self._picture.late(journal)))
+
+        before_us = self._picture.late_before_us()
+        journals, rest = await self._database.run(
+            lambda tx: stalled_page(tx, is_meant, before_us=before_us, after=after, limit=size)
+        )
+        response = api.ListSagasResponse(sagas=[self._picture.line(journal) for journal in journals])
+        if rest is not None:
+            response.next_page_token = rest.token()
+        return response
+
     async def WatchSaga(self, request: api.WatchSagaRequest, context: Any) -> AsyncIterator[api.WatchSagaResponse]:
         """Reads one saga whenever it changes."""
         async for journal in self._watching.states(request.saga_id):
-            yield api.WatchSagaResponse(saga=journal.to_proto())
+            yield api.WatchSagaResponse(saga=await self._picture.of(journal))
 
     async def CancelSaga(self, request: api.CancelSagaRequest, context: Any) -> api.CancelSagaResponse:
         """Asks for the no-go side, and waits for the verdict."""

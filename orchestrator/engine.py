@@ -136,6 +136,10 @@ class Engine:
         """Whether this engine drives a saga now, so that its state is read from memory."""
         return saga_id in self._runs
 
+    def driven(self) -> list[Journal]:
+        """All that this engine drives now, as it stands."""
+        return self._runs.journals()
+
     def over(self, saga_id: str) -> asyncio.Future[Journal | None] | None:
         """Where this engine drives a saga: its state at its end, or once it stalls; None where it is left before."""
         run = self._runs.get(saga_id)

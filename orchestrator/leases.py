@@ -62,11 +62,11 @@ def beat(tx: Connection, owner: str, expires_us: int) -> None:
 
 def reap(tx: Connection, owner: str, now_us: int, *, alone: bool = False) -> int:
     """Makes due what orchestrators own whose lease has run out; with `alone`, what any other owns. Returns how many."""
-    owners = set(_owners(tx))  # before the leases: one that joins meanwhile has its lease before it owns anything
+    found = set(owners(tx))  # before the leases: one that joins meanwhile has its lease before it owns anything
     unexpired = sql.select(ORCHESTRATORS.c.owner).where(ORCHESTRATORS.c.expires_us >= now_us)
     alive = {owner} if alone else {owner, *tx.execute(unexpired).scalars()}
     freed = 0
-    for dead in sorted(owners - alive):
+    for dead in sorted(found - alive):
         free = sql.update(SAGAS).where(_C.saga_id.in_(_ORPHANED)).values(owner=None, due_us=now_us)
         freed += tx.execute(free, {"dead": dead}).rowcount
     gone = ORCHESTRATORS.c.owner != owner
@@ -139,7 +139,8 @@ def owned(tx: Connection, owner: str, saga_ids: Iterable[str]) -> set[str]:
     return set(tx.execute(_OWNED, {"saga_ids": list(saga_ids), "owner": owner}).scalars())
 
 
-def _owners(tx: Connection) -> Iterable[str]:
+def owners(tx: Connection) -> Iterable[str]:
+    """All who own a saga: a jump through the index for each."""
     owner = tx.execute(_FIRST_OWNER).scalar()
     while owner is not None:
         yield owner

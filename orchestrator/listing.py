@@ -8,7 +8,8 @@ There are few kinds, and each costs two looks into the index, which has all that
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -20,7 +21,8 @@ from orchestrator import store
 from orchestrator.journal import Journal
 from orchestrator.tables import SAGAS
 
-Kind: TypeAlias = "tuple[str, int, int]"
+Kind: TypeAlias = "tuple[str, int, int]"  # process, status, style
+Range: TypeAlias = "list[tuple[int, str]]"  # (started, saga id), newest first
 
 _C = SAGAS.c
 _RANGE = (
@@ -33,9 +35,8 @@ _RANGE = (
     .order_by(_C.started_us.desc(), _C.saga_id.desc())
     .limit(sql.bindparam("limit"))
 )
-_BEHIND = _RANGE.where(
-    sql.tuple_(_C.started_us, _C.saga_id)
-    < sql.tuple_(sql.bindparam("time_us", type_=_C.started_us.type), sql.bindparam("id", type_=_C.saga_id.type))
+_FURTHER = sql.tuple_(_C.started_us, _C.saga_id) < sql.tuple_(
+    sql.bindparam("time_us", type_=_C.started_us.type), sql.bindparam("id", type_=_C.saga_id.type)
 )
 _KIND = (_C.process, _C.status, _C.style)
 _FIRST_KIND = sql.select(*_KIND).order_by(*_KIND).limit(1)
@@ -50,16 +51,46 @@ _NEXT_KIND = _FIRST_KIND.where(
 )
 
 
-def page(tx: Connection, *, status: int, process: str, style: int, after: Cursor | None, limit: int) -> list[Journal]:
-    """At most `limit` sagas without their steps, newest first, from behind the cursor. 0 and "" leave a filter open."""
-    behind = {"time_us": after.time_us, "id": after.id} if after else {}
-    ranges = []
-    for kind in _kinds(tx):
-        if all(wanted in (value, "", 0) for wanted, value in zip((process, status, style), kind, strict=True)):
-            values = {**_named(kind), "limit": limit, **behind}
-            ranges.append(tx.execute(_BEHIND if after else _RANGE, values).all())
-    newest = islice(heapq.merge(*ranges, reverse=True, key=tuple), limit)
-    return store.read_many(tx, [row.saga_id for row in newest])
+@dataclass(frozen=True)
+class Filter:
+    """Which sagas are asked for. 0 and "" leave a part of it open."""
+
+    process: str = ""
+    status: int = 0
+    style: int = 0
+
+    def lets_through(self, kind: Kind) -> bool:
+        """Whether sagas of a kind are asked for."""
+        return all(
+            wanted in (value, "", 0)
+            for wanted, value in zip((self.process, self.status, self.style), kind, strict=True)
+        )
+
+
+def page(tx: Connection, wanted: Filter, *, after: Cursor | None, limit: int) -> list[Journal]:
+    """At most `limit` sagas without their steps, newest first, from behind the cursor."""
+    return store.read_many(tx, [saga_id for _, saga_id in newest(ranges(tx, wanted, after, limit), limit)])
+
+
+def ranges(tx: Connection, wanted: Filter, after: Cursor | None, limit: int) -> list[Range]:
+    """The newest few of each kind of saga that is asked for."""
+    return [
+        rows_behind(tx, _RANGE, {**_named(kind), "limit": limit}, after)
+        for kind in _kinds(tx)
+        if wanted.lets_through(kind)
+    ]
+
+
+def rows_behind(tx: Connection, query: sql.Select[Any], values: dict[str, Any], after: Cursor | None) -> Range:
+    """The rows of a query of (started, id) that lie behind the cursor."""
+    if after is not None:
+        query, values = query.where(_FURTHER), {**values, "time_us": after.time_us, "id": after.id}
+    return [(row.started_us, row.saga_id) for row in tx.execute(query, values)]
+
+
+def newest(found: Iterable[Range], limit: int) -> Range:
+    """The newest of several ranges."""
+    return list(islice(heapq.merge(*found, reverse=True), limit))
 
 
 def _kinds(tx: Connection) -> Iterator[Kind]:

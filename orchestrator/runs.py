@@ -72,6 +72,10 @@ class Runs:
         """The ids of the sagas that are on their way."""
         return {saga_id for saga_id, (run, _) in self._runs.items() if run.journal.status in GOING}
 
+    def journals(self) -> list[Journal]:
+        """All that is driven here, as it stands."""
+        return [run.journal for run, _ in self._runs.values()]
+
     def lock(self, saga_id: str) -> asyncio.Lock:
         """Whoever changes who drives a saga, or what is asked of it, holds its lock."""
         return self._locks.setdefault(saga_id, asyncio.Lock())

@@ -23,7 +23,7 @@ from orchestrator.tables import SAGAS
 LOOK_EVERY_S = 0.5
 IDS_MAX = 500  # in one query
 
-_UPDATED = sql.select(SAGAS.c.saga_id, SAGAS.c.updated_us).where(
+_UPDATED = sql.select(SAGAS.c.saga_id, SAGAS.c.updated_us, SAGAS.c.status).where(
     SAGAS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True))
 )
 
@@ -109,10 +109,12 @@ class Watching:
             del self._watched[saga_id]
 
     async def _look(self, saga_ids: list[str]) -> None:
-        def work(tx: Connection) -> list[tuple[str, int]]:
-            return [(row.saga_id, row.updated_us) for row in tx.execute(_UPDATED, {"saga_ids": saga_ids})]
+        def work(tx: Connection) -> list[tuple[str, int, int]]:
+            found = tx.execute(_UPDATED, {"saga_ids": saga_ids})
+            return [(row.saga_id, row.updated_us, row.status) for row in found]
 
-        for saga_id, updated_us in await self._database.run(work):
-            watched = self._watched.get(saga_id)
-            if watched is not None and watched.journal is not None and updated_us != watched.journal.updated_us:
+        for saga_id, *state in await self._database.run(work):
+            known = watched.journal if (watched := self._watched.get(saga_id)) is not None else None
+            # Also by its status: that a saga stalls is no progress, and moves no time.
+            if known is not None and state != [known.updated_us, known.status]:
                 self._changes.changed(saga_id)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from orchestrator import listing, store
 from orchestrator.journal import Journal, SagaStatus
+from orchestrator.listing import Filter
 from orchestrator.store import Damaged
 from orchestrator.tables import METADATA, SAGAS, STEPS
 from tests.unit.journal.journal_bench import FULL, INPUT, ME, NOW_US, STEP, JournalBench, a_saga
@@ -51,7 +52,7 @@ async def status_of(bench: JournalBench, saga_id: str) -> int:
 
 async def shown(bench: JournalBench) -> dict[str, Journal]:
     """The sagas of a page."""
-    page = await bench.run(listing.page, status=0, process="", style=0, after=None, limit=10)
+    page = await bench.run(listing.page, Filter(), after=None, limit=10)
     return {saga.saga_id: saga for saga in page}
 
 

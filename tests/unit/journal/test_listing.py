@@ -16,6 +16,7 @@ from mesh.paging import Cursor
 from mesh.settings import Settings
 from orchestrator import listing, store
 from orchestrator.journal import Journal
+from orchestrator.listing import Filter
 from orchestrator.tables import METADATA
 from tests.unit.journal.journal_bench import NOW_US, JournalBench, a_saga
 
@@ -55,7 +56,7 @@ def pages(tx: Connection, filters: Filters, size: int) -> list[Journal]:
     status, process, style = filters
     found: list[Journal] = []
     after = None
-    while page := listing.page(tx, status=status, process=process, style=style, after=after, limit=size):
+    while page := listing.page(tx, Filter(process, status, style), after=after, limit=size):
         assert len(page) <= size
         found += page
         after = Cursor(page[-1].started_us, page[-1].saga_id)
@@ -80,11 +81,11 @@ async def test_what_was_started_after_a_page_was_read_does_not_move_the_pages_be
     sagas = some_sagas(60)
     await bench.add(*sagas)
     expected = naive(sagas, (0, "", 0))
-    first = await bench.run(listing.page, status=0, process="", style=0, after=None, limit=20)
+    first = await bench.run(listing.page, Filter(), after=None, limit=20)
     newer = [replace(one, saga_id=f"new {one.saga_id}", started_us=NOW_US + 100) for one in some_sagas(30, seed=2)]
     await bench.add(*newer)
     after = Cursor(first[-1].started_us, first[-1].saga_id)
-    rest = await bench.run(listing.page, status=0, process="", style=0, after=after, limit=1000)
+    rest = await bench.run(listing.page, Filter(), after=after, limit=1000)
     assert first + rest == expected
 
 
@@ -94,11 +95,11 @@ async def test_a_cursor_whose_saga_is_gone_still_leads_on(bench: JournalBench) -
     expected = naive(sagas, (0, "", 0))
     after = Cursor(expected[4].started_us, expected[4].saga_id)
     await bench.run(lambda tx: tx.exec_driver_sql(f"DELETE FROM sagas WHERE saga_id = '{after.id}'"))
-    assert await bench.run(listing.page, status=0, process="", style=0, after=after, limit=100) == expected[5:]
+    assert await bench.run(listing.page, Filter(), after=after, limit=100) == expected[5:]
 
 
 async def test_an_empty_journal_has_an_empty_page(bench: JournalBench) -> None:
-    assert await bench.run(listing.page, status=0, process="", style=0, after=None, limit=10) == []
+    assert await bench.run(listing.page, Filter(), after=None, limit=10) == []
 
 
 async def test_a_database_with_the_order_of_a_language_gives_the_same_pages(postgres_url: str, tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from sqlalchemy import Connection
 from mesh.database import open_database
 from mesh.paging import Cursor
 from mesh.settings import Settings
-from orchestrator import leases, listing, pruning, store, watching
-from orchestrator.journal import Journal
+from orchestrator import leases, listing, pruning, stalled, store, watching
+from orchestrator.journal import Journal, Style
+from orchestrator.listing import Filter
+from orchestrator.stalled_listing import stalled_page
 from orchestrator.tables import METADATA
 from tests.unit.journal import history
 from tests.unit.journal.history import ENDED, GOING, Undo
@@ -33,11 +35,20 @@ def going() -> list[Journal]:
     sagas = [a_saga(saga_id, owner=ME, process="process-0") for saga_id in OWNED]
     sagas += [a_saga(f"theirs-{number}", owner=OTHER, process="process-0") for number in range(GOING)]
     sagas += [a_saga(f"waits-{number}", due_us=LATER_US + number, process="process-1") for number in range(GOING)]
+    followed = {"style": Style.STYLE_CHOREOGRAPHED, "process": "process-1"}
+    sagas += [a_saga(f"followed-{number}", updated_us=NOW_US - number, **followed) for number in range(GOING)]
     return sagas + [a_saga(f"due-{number}", due_us=NOW_US - number, process="process-2") for number in range(GOING)]
 
 
+FOLLOWED = {"process": "process-1", "status": 1}
+
+
+def nobody(_: Journal) -> bool:
+    return False
+
+
 def a_page(after: Cursor | None = None, status: int = 0, process: str = "", style: int = 0) -> history.Work:
-    return lambda tx: listing.page(tx, status=status, process=process, style=style, after=after, limit=50)
+    return lambda tx: listing.page(tx, Filter(process, status, style), after=after, limit=50)
 
 
 STATEMENTS: dict[str, history.Work] = {
@@ -64,6 +75,12 @@ STATEMENTS: dict[str, history.Work] = {
     "deliver to who waits": lambda tx: store.deliver(tx, "waits-7", "a", b"", NOW_US),
     "deliver to nobody": lambda tx: store.deliver(tx, "nobody", "a", b"", NOW_US),
     "mail": lambda tx: store.mail(tx, OWNED[0], "a"),
+    "all that came": lambda tx: store.box(tx, "saga-7"),
+    "who makes no progress": lambda tx: tx.execute(stalled.QUIET, {"before_us": NOW_US}).all(),
+    "who is past a deadline": lambda tx: tx.execute(stalled.OVERDUE, {**FOLLOWED, "before_us": NOW_US}).all(),
+    "what does not get on": lambda tx: stalled_page(tx, bool, before_us=NOW_US + 1, after=None, limit=50),
+    "what does not get on, on": lambda tx: stalled_page(tx, bool, before_us=NOW_US + 1, after=MIDDLE, limit=50),
+    "who of many does not get on": lambda tx: stalled_page(tx, nobody, before_us=NOW_US + 1, after=None, limit=50),
     "what was updated": lambda tx: tx.execute(watching._UPDATED, {"saga_ids": [*OWNED, *SOME]}).all(),
     "the newest": a_page(),
     "the next page": a_page(MIDDLE),

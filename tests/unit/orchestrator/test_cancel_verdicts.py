@@ -7,7 +7,6 @@ from typing import Any, cast
 import pytest
 
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
-from eventbus.bus import EventBus
 from orchestrator.api import OrchestratorService
 from orchestrator.watching import Watching
 from tests.builders import an_order
@@ -31,7 +30,8 @@ class Caller:
 @pytest.fixture
 def service(engine: EngineBench) -> OrchestratorService:
     watching = Watching(engine.engine, engine.database, engine.changes)
-    return OrchestratorService(engine.engine, engine.database, watching, cast(EventBus, None), cast(Any, None))
+    nothing = cast(Any, None)
+    return OrchestratorService(engine.engine, engine.database, watching, nothing, nothing, nothing)
 
 
 async def cancel(service: OrchestratorService, saga_id: str, caller: Caller | None = None) -> api.CancelSagaResponse:

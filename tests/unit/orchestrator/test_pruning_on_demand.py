@@ -41,7 +41,7 @@ class FakeContext:
 async def test_half_of_the_callers_time_is_for_the_last_batch(left_s: float | None, within_s: float) -> None:
     pruning: Any = FakePruning()
     nothing: Any = None
-    service = OrchestratorService(nothing, nothing, nothing, nothing, pruning)
+    service = OrchestratorService(nothing, nothing, nothing, nothing, nothing, pruning)
     request = PruneSagasRequest(older_than=Duration(seconds=8 * DAY_S))
     answer = await service.PruneSagas(request, FakeContext(left_s))
     assert (answer.sagas, answer.ledger_rows) == (3, 40)

@@ -17,7 +17,16 @@ from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 if TYPE_CHECKING:  # the audit brings SQLAlchemy with it: half a second that no other command needs
     from console.audit import Books
 
-SIGNS = {"DONE": ("✔", "green"), "REFUSED": ("✘", "red"), "FAILED": ("!", "red"), "RUNNING": ("…", "yellow")}
+SIGNS = {
+    "DONE": ("✔", "green"),
+    "REFUSED": ("✘", "red"),
+    "FAILED": ("!", "red"),
+    "RUNNING": ("…", "yellow"),
+    "PLANNED": ("·", "bright_black"),
+    "TRIGGERED": ("→", "cyan"),
+}
+# Of these nothing is said yet where each step is told once.
+TO_COME = (api.StepStatus.STEP_STATUS_RUNNING, api.StepStatus.STEP_STATUS_PLANNED)
 COLOURS = {"COMPLETED": "green", "COMPENSATED": "yellow", "CANCELLED": "yellow"}
 
 # More orders than this are shown by one line each, when they end.
@@ -52,6 +61,8 @@ def _drawn(followed: Followed) -> Table:
     for step in followed.saga.steps:
         sign, colour = SIGNS[step_status(step)]
         table.add_row(Text(f"  {sign} {_step_line(step)}", style=colour))
+    for line in trouble_lines(followed.saga):
+        table.add_row(Text(f"  {line}", style="red"))
     return table
 
 
@@ -65,9 +76,11 @@ class _Lines:
     def __call__(self, followed: Followed) -> None:
         if self._each_step:
             for step in followed.saga.steps:
-                if step.status != api.StepStatus.STEP_STATUS_RUNNING:
+                if step.status not in TO_COME:
                     sign, _ = SIGNS[step_status(step)]
                     self._say(followed, f"  {sign} {_step_line(step)}")
+            for line in trouble_lines(followed.saga):
+                self._say(followed, f"  {line}")
         if (self._each_step and followed.status != PLACING) or followed.status in ("COMPLETED", "COMPENSATED"):
             self._say(followed, _status_line(followed))
 
@@ -91,7 +104,21 @@ def _step_line(step: api.Step) -> str:
     name = f"{service.split('.')[-3]}.{method}" if service.count(".") >= 2 else step.method
     error = f"  {step.last_error}" if step.last_error else ""
     tries = f"  ({step.attempts} tries)" if step.attempts > 1 else ""
-    return f"{name}{tries}{error}"
+    return f"{name}{tries}{error}{waiting(step)}"
+
+
+def waiting(step: api.Step) -> str:
+    """What a planned step waits for."""
+    events = ", ".join(event.rpartition(".")[2] for event in step.waits_for)
+    return f"  waits for {events}" if events else ""
+
+
+def trouble_lines(saga: api.Saga) -> list[str]:
+    """Why a saga does not get on, and what to do; nothing where it does."""
+    lines = [f"dead letter {one.id} of {one.service}: {one.event}: {one.reason}" for one in saga.dead_letters]
+    if saga.stalled_reason:
+        return [*lines, f"stalled: {saga.stalled_reason}", f"help: {saga.stalled_help}"]
+    return [*lines, f"late: {saga.late}", *(f"  {what}" for what in saga.waits_for)] if saga.late else lines
 
 
 def show_books(books: Books) -> None:

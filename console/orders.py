@@ -179,5 +179,5 @@ async def _follow_saga(mesh: MeshClient, followed: Followed, tell: Callable[[], 
 
 
 def step_status(step: api.Step) -> str:
-    """RUNNING, DONE, REFUSED or FAILED."""
+    """RUNNING, DONE, REFUSED, FAILED, PLANNED or TRIGGERED."""
     return api.StepStatus.Name(step.status).removeprefix("STEP_STATUS_")

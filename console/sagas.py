@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from console.client import MeshClient
-from console.display import SIGNS, console
+from console.display import SIGNS, console, trouble_lines, waiting
 from console.orders import READ_TIMEOUT_S, step_status
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from mesh import registry
@@ -46,13 +46,14 @@ def show(saga: api.Saga, *, as_json: bool) -> None:
         console.print(f"  started by: {saga.parent}", markup=False)
     if saga.refusal.reason:
         console.print(f"  refused: {saga.refusal.reason}", markup=False)
-    if saga.stalled_reason:
-        console.print(f"  stalled: {saga.stalled_reason}\n  help: {saga.stalled_help}", markup=False)
+    for line in trouble_lines(saga):
+        console.print(f"  {line}", markup=False)
     for step in saga.steps:
         sign, _ = SIGNS[step_status(step)]
         key = f" {step.step_key}" if step.step_key else ""
         error = f"  {step.last_error}" if step.last_error else ""
-        console.print(f"  {sign} {step.method}{key}  tries {step.attempts}{error}", markup=False)
+        tries = f"  tries {step.attempts}" if step.attempts else ""
+        console.print(f"  {sign} {step.method}{key}{tries}{error}{waiting(step)}", markup=False)
     if saga.HasField("wakes"):
         console.print(f"  waits, until {saga.wakes.ToDatetime().isoformat(timespec='seconds')}Z at most", markup=False)
 
@@ -80,6 +81,8 @@ async def list_sagas(mesh: MeshClient, request: api.ListSagasRequest, *, as_json
         updated = saga.updated.ToDatetime().isoformat(timespec="seconds")
         line = f"{saga.saga_id:<36}  {saga.process:<16}  {style_name(saga).lower():<13}  {status_name(saga):<12}"
         console.print(f"{line}  {updated}Z", markup=False)
+        for why in trouble_lines(saga) if request.stalled else ():
+            console.print(f"  {why}", markup=False)
     if page.next_page_token:
         console.print(f"more: --page {page.next_page_token}", markup=False)
 

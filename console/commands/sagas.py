@@ -23,8 +23,11 @@ def saga() -> None:
 @click.option("--status", "status_", default="", help="RUNNING, COMPENSATING, COMPLETED, COMPENSATED or STALLED.")
 @click.option("--process", default="", help="Only this process.")
 @click.option("--style", type=click.Choice(STYLES[:2]), default=None, help="Only this style.")
+@click.option("--stalled", is_flag=True, help="Only those that do not get on, and what they wait for.")
 @click.option("--page", default="", help="The token that the page before ended with.")
-def saga_list(data: Path, as_json: bool, status_: str, process: str, style: str | None, page: str) -> None:
+def saga_list(
+    data: Path, as_json: bool, status_: str, process: str, style: str | None, stalled: bool, page: str
+) -> None:
     """List sagas, newest first."""
     from console import sagas
     from console.client import MeshClient
@@ -38,6 +41,7 @@ def saga_list(data: Path, as_json: bool, status_: str, process: str, style: str 
         process=process,
         style=api.Style.Value(f"STYLE_{(style or 'unspecified').upper()}"),
         page_token=page,
+        stalled=stalled,
     )
 
     async def go() -> None:

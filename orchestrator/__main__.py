@@ -76,7 +76,7 @@ async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None) ->
     following = Tracker(contract, database, changes, engine.mail_came)
     consumer = Consumer(bus, TRACKER, tracker.SUBJECTS, following.handle, settings)
     letters = DeadLetterReader(bus, TRACKER, following.read_dead_letter, settings)
-    stalled = Stalled(contract, database, changes, engine.driven, settings.stalled_after_s)
+    stalled = Stalled(contract, database, changes, engine.driven, following.is_behind, settings.stalled_after_s)
     if count := await engine.join():
         log.info("%d sagas go on", count)
     life.spawn("database", database.watch())

@@ -66,20 +66,26 @@ class Stalled:
         database: Database,
         changes: Changes,
         driven: Callable[[], Iterable[Journal]],
+        is_behind: Callable[[float], bool],
         stalled_after_s: float,
         clock: Clock | None = None,
     ) -> None:
-        """`driven` tells which sagas this orchestrator drives now."""
+        """`driven` tells which sagas this orchestrator drives now, `is_behind` whether its tracker has to catch up."""
         self._contract = contract
         self._database = database
         self._changes = changes
         self._driven = driven
+        self._is_behind = is_behind
         self._stalled_after_s = stalled_after_s
         self._clock = clock or WallClock()
         self._late: set[str] = set()
 
     async def find_for_ever(self) -> None:
-        """Looks now and then. A side task."""
+        """Looks now and then. A side task.
+
+        At first not for as long as a saga may make no progress: the tracker was down, and has to read what happened.
+        """
+        await asyncio.sleep(self._stalled_after_s)
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.tell_of_late_ones()
@@ -89,8 +95,10 @@ class Stalled:
                 log.warning("no look for stalled sagas: %s", error)
 
     async def mark(self) -> int:
-        """Marks all choreographed sagas that do not get on; returns how many."""
+        """Marks all choreographed sagas that do not get on; returns how many. None while the tracker is behind."""
         count = 0
+        if self._is_behind(self._stalled_after_s):
+            return count
         for find, values in self._searches():
             while marked := await self._database.run(lambda tx, f=find, v=values: self._mark(tx, f, v)):  # type: ignore[misc]
                 count += len(marked)

@@ -26,6 +26,7 @@ from eventbus.dead_letters import DeadLetter
 from eventbus.envelope import CHOREOGRAPHED as BY_EVENTS
 from mesh import identity, telemetry, validation
 from mesh.changes import Changes
+from mesh.clock import Clock, WallClock
 from mesh.contract import Contract, EventType, service_name
 from mesh.database import Database, serialize
 from mesh.errors import Invalid
@@ -35,6 +36,9 @@ from orchestrator.journal import CHOREOGRAPHED, GOING, STALLED, Journal
 from orchestrator.store import Damaged
 
 SUBJECTS = ("events.>",)
+
+# So long after it has read an old event it may have more of them before it.
+CATCHING_UP_S = 3.0
 
 
 class Tracker:
@@ -46,15 +50,24 @@ class Tracker:
         database: Database,
         changes: Changes,
         mail_came: Callable[[str], None] = lambda _: None,
+        clock: Clock | None = None,
     ) -> None:
-        """`mail_came` is told of every saga that waits, or may wait, for an event that came."""
+        """`mail_came` is told of every saga that waits, or may wait, for an event that came.
+
+        The clock is for how far behind the tracker is; nothing that it writes is of this machine's time.
+        """
         self._contract = contract
         self._database = database
         self._changes = changes
         self._mail_came = mail_came
+        self._clock = clock or WallClock()
+        self._read_us = 0  # when it last read an event, and how old that was
+        self._age_us = 0
 
     async def handle(self, delivery: Delivery) -> None:
         """Writes down what one event says. Events of no contract, and of orchestrated steps, say nothing here."""
+        self._read_us = self._clock.now_us()
+        self._age_us = self._read_us - delivery.stored_us
         event_type = self._contract.events.get(delivery.event)
         if event_type is None or not delivery.choreographed:
             return
@@ -65,6 +78,11 @@ class Tracker:
         if await self._database.run(lambda tx: self._write(tx, saga_id, event, delivery.stored_us)):
             self._mail_came(saga_id)
         self._changes.changed(saga_id)
+
+    def is_behind(self, older_than_s: float) -> bool:
+        """Whether it is reading events of so long ago: what it knows of sagas is then as old."""
+        reads = self._clock.now_us() - self._read_us < CATCHING_UP_S * 1e6
+        return reads and self._age_us > older_than_s * 1e6
 
     async def read_dead_letter(self, letter: DeadLetter) -> None:
         """Keeps a dead letter with its saga, where a step of the saga cannot take it: an observer is outside."""

@@ -30,7 +30,7 @@ from shop.orders.v1.order_pb2 import Order
 from tests.builders import an_order
 from tests.harness import eventually, running_broker
 from tests.unit.orchestrator.engine_bench import CONTRACT
-from tests.unit.orchestrator.tracker_bench import BACK, FORWARD
+from tests.unit.orchestrator.tracker_bench import BACK, FORWARD, up_to_date
 from tests.unit.participant.participant_bench import an_event
 
 TABLES = (SAGAS, STEPS, MAIL)
@@ -119,7 +119,7 @@ async def test_rows_made_anew_from_the_stream_are_the_same(tmp_path: Path) -> No
         database, bus = SqliteDatabase(tmp_path / "orchestrator.db", store.METADATA), EventBus(broker.url, "test")
         stack.push_async_callback(database.close)
         stack.push_async_callback(bus.close)
-        finder = Stalled(CONTRACT, database, Changes(), list, QUIET_S)
+        finder = Stalled(CONTRACT, database, Changes(), list, up_to_date, QUIET_S)
         payments = Consumer(bus, "payments", [PLACED], mismatch, SETTINGS)
         await stack.enter_async_context(running(bus.run(), payments.run()))
         await bus.ready()

@@ -15,6 +15,7 @@ from orchestrator.stalled import Stalled
 from orchestrator.tracker import Tracker
 from tests.builders import an_order
 from tests.unit.journal.journal_bench import NOW_US, JournalBench, waits_for_a_lock
+from tests.unit.orchestrator.tracker_bench import up_to_date
 from tests.unit.participant.participant_bench import an_event
 
 CONTRACT = Contract.of_packages("shop")
@@ -23,7 +24,7 @@ LIMIT_S = 5.0
 
 
 def a_finder(bench: JournalBench) -> Stalled:
-    return Stalled(CONTRACT, bench.database, Changes(), list, stalled_after_s=1.0)
+    return Stalled(CONTRACT, bench.database, Changes(), list, up_to_date, stalled_after_s=1.0)
 
 
 async def see(bench: JournalBench, name: str, order_id: str) -> None:

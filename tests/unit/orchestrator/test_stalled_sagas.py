@@ -9,6 +9,8 @@ from datetime import timedelta
 import pytest
 
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
+from eventbus.consumer import Delivery
+from eventbus.envelope import CHOREOGRAPHED
 from mesh.changes import Changes
 from mesh.clock import WallClock
 from orchestrator.journal import COMPENSATING, COMPLETED, RUNNING, STALLED, StepStatus
@@ -16,11 +18,22 @@ from orchestrator.lateness import late
 from orchestrator.picture import Picture
 from orchestrator.saga import Saga
 from orchestrator.stalled import Stalled
+from orchestrator.tracker import Tracker
 from orchestrator.workflow import Function, Workflow, Workflows
 from shop.orders.v1.events_pb2 import OrderConfirmed, OrderPlaced
 from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import CONTRACT, PROCESS, EngineBench, FakeParticipants, packed
-from tests.unit.orchestrator.tracker_bench import BACK, BLOCKED, DEAD, FORWARD, STALLED_AFTER_S, FakeClock, Tracking
+from tests.unit.orchestrator.tracker_bench import (
+    BACK,
+    BLOCKED,
+    DEAD,
+    FIRST_US,
+    FORWARD,
+    STALLED_AFTER_S,
+    FakeClock,
+    Tracking,
+    up_to_date,
+)
 from tests.unit.participant.participant_bench import an_event
 
 LATER_MS = 16_000
@@ -103,6 +116,30 @@ async def test_many_are_found_in_bounded_batches(tracking: Tracking) -> None:
     assert await tracking.find_stalled(at_ms=LATER_MS) == 250
 
 
+async def test_nothing_is_marked_while_the_tracker_reads_what_happened_long_ago(tracking: Tracking) -> None:
+    """It was down: that a saga got on meanwhile it has not read yet."""
+    clock, order = FakeClock(FIRST_US + 60_000_000), an_order()
+    tracker = Tracker(CONTRACT, tracking.database, Changes(), clock=clock)
+    finder = Stalled(CONTRACT, tracking.database, Changes(), list, tracker.is_behind, STALLED_AFTER_S, clock)
+    event = an_event("orders.OrderPlaced", order)
+    old = Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1, FIRST_US)
+    await tracker.handle(old)
+    assert await finder.mark() == 0
+    clock.time_us += 4_000_000  # and nothing more comes
+    assert await finder.mark() == 1
+
+
+async def test_a_tracker_that_reads_what_has_just_happened_is_not_behind(tracking: Tracking) -> None:
+    clock = FakeClock(FIRST_US)
+    tracker = Tracker(CONTRACT, tracking.database, Changes(), clock=clock)
+    event = an_event("orders.OrderPlaced", an_order())
+    old = Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1, 0)
+    await tracker.handle(old)
+    assert tracker.is_behind(STALLED_AFTER_S)
+    await tracker.handle(replace(old, stored_us=FIRST_US - 1_000_000))
+    assert not tracker.is_behind(STALLED_AFTER_S)
+
+
 async def test_a_saga_is_stalled_by_its_dead_letters_until_the_step_is_done(tracking: Tracking) -> None:
     order = an_order()
     await tracking.see_all(order, BLOCKED)
@@ -181,7 +218,7 @@ async def test_an_orchestrated_saga_that_waits_for_a_participant_is_late_and_goe
 ) -> None:
     participants.hold("CapturePayment")
     order, changes, clock = an_order(), Changes(), Later()
-    finder = Stalled(CONTRACT, engine.database, changes, engine.engine.driven, STALLED_AFTER_S, clock)
+    finder = Stalled(CONTRACT, engine.database, changes, engine.engine.driven, up_to_date, STALLED_AFTER_S, clock)
     picture = Picture(CONTRACT, engine.database, STALLED_AFTER_S, clock)
     await engine.start(order)
     await participants.reaches("CapturePayment")

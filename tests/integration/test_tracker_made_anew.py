@@ -100,15 +100,15 @@ async def publish_some(bus: EventBus) -> int:
 
 async def read_all(bus: EventBus, letters: int) -> None:
     """Returns once the tracker has read all events, and so many dead letters."""
+    last = (await bus.jetstream.stream_info("EVENTS")).state.last_seq
 
     async def done() -> bool:
         try:
-            events = await bus.jetstream.consumer_info("EVENTS", "tracker")
-            dead = await bus.jetstream.consumer_info("DEAD_LETTERS", "tracker")
+            found = [await bus.jetstream.consumer_info(stream, "tracker") for stream in ("EVENTS", "DEAD_LETTERS")]
         except NotFoundError:  # not made again yet
             return False
-        left = [events.num_pending, events.num_ack_pending, dead.num_pending, dead.num_ack_pending]
-        return not any(left) and dead.ack_floor is not None and dead.ack_floor.stream_seq == letters
+        floors = [info.ack_floor.stream_seq if info.ack_floor is not None else 0 for info in found]
+        return floors == [last, letters]
 
     await eventually(done, what="the tracker to read all")
 

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mesh.contract import Contract, Method, Process
+from mesh.verification.finding import short
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _line(contract: Contract, expected: Expectation) -> str:
         return f"{expected.method.label} has not answered {_names(expected.arrived)}" if expected.method.emits else ""
     if not (expected.method.join_all and expected.arrived):
         return ""  # it is far from its turn
-    lacking = (f"{_short(event)} from {_sources(contract, event)}" for event in expected.waits_for)
+    lacking = (f"{short(event)} from {_sources(contract, event)}" for event in expected.waits_for)
     return f"{expected.method.label} waits for {', '.join(lacking)}"
 
 
@@ -85,8 +86,4 @@ def _sources(contract: Contract, event: str) -> str:
 
 
 def _names(events: tuple[str, ...]) -> str:
-    return ", ".join(map(_short, events))
-
-
-def _short(full_name: str) -> str:
-    return full_name.rpartition(".")[2]
+    return ", ".join(map(short, events))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ensemble.coordination.v1 import coordination_pb2
-from mesh.contract import Contract, Method, Process, service_name
+from mesh.contract import Contract, Method, Process
 from mesh.verification.finding import short
 from mesh.verification.flow import Flow
 from mesh.verification.pivots import is_back
@@ -80,7 +80,7 @@ class Chart:
 
 def label(method: Method) -> str:
     """E.g. inventory.ReserveStock."""
-    return f"{service_name(method.service)}.{method.name}"
+    return method.label
 
 
 def role_of(method: Method) -> Role:

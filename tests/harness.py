@@ -97,7 +97,7 @@ def check_logs(logs: Mapping[str, str]) -> None:
         assert "too_many_pings" not in log, f"{name}: client and server disagree about keepalive"
         lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
         unhandled = [line for line in lines if line["levelname"] in ("ERROR", "CRITICAL") and "exc_info" in line]
-        assert unhandled == [], f"{name} logged what nobody handled"
+        assert unhandled == [], f"{name} logged what nobody handled: {json.dumps(unhandled[0])[:4000]}"
 
 
 @contextmanager

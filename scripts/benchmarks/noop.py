@@ -40,7 +40,7 @@ def main() -> None:
     }
 
     async def run(life: Lifecycle) -> None:
-        server = grpc.aio.server()
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])  # one process a port, as mesh.server has it
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         server.add_insecure_port(settings.listen)
         await server.start()

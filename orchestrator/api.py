@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from google.protobuf import any_pb2
@@ -26,7 +26,7 @@ from orchestrator.pruning import Pruning
 from orchestrator.stalled_listing import stalled_page
 from orchestrator.watching import Watching
 
-# How long CancelSaga waits for the pivot's decision, where its caller does.
+# How long CancelSaga and HandOver wait for the pivot's decision, where their caller does.
 VERDICT_S = 5.0
 # After how long PruneSagas begins no further batch.
 PRUNE_S = 30.0
@@ -112,16 +112,9 @@ class OrchestratorService(OrchestratorServiceServicer):
     async def CancelSaga(self, request: api.CancelSagaRequest, context: Any) -> api.CancelSagaResponse:
         """Asks for the no-go side, and waits for the verdict."""
         journal = await self._engine.cancel(request.saga_id)
-        verdict = self._engine.verdict(journal)
-        left_s = context.time_remaining()
-        if not verdict:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(VERDICT_S if left_s is None else min(VERDICT_S, left_s * 0.8)):
-                    async for journal in self._watching.states(request.saga_id):
-                        verdict = self._engine.verdict(journal)
-                        if verdict or journal.status == STALLED:
-                            break
-        return api.CancelSagaResponse(saga=journal.to_proto(), verdict=verdict)
+        if not self._engine.verdict(journal):
+            journal = await self._settled(journal, lambda state: bool(self._engine.verdict(state)), context)
+        return api.CancelSagaResponse(saga=journal.to_proto(), verdict=self._engine.verdict(journal))
 
     async def RetrySaga(self, request: api.RetrySagaRequest, context: Any) -> api.RetrySagaResponse:
         """Sets a stalled saga going again."""
@@ -130,10 +123,19 @@ class OrchestratorService(OrchestratorServiceServicer):
     async def HandOver(self, request: api.HandOverRequest, context: Any) -> api.HandOverResponse:
         """Publishes the starting event, then lets go: a saga that nobody drives would be worse than one of two.
 
-        Then once more, as the tracker did not look at what the choreography did before.
+        Then once more, as the tracker did not look at what the choreography did before. A cancellation that was
+        acknowledged, and of which only the orchestrator knows, is brought to its pivot first.
         """
         journal = await self._engine.get(request.saga_id)
+        if self._engine.awaits_pivot(journal):
+            journal = await self._settled(journal, lambda state: not self._engine.awaits_pivot(state), context)
+        if self._engine.awaits_pivot(journal) and journal.status != STALLED:
+            raise Unavailable(
+                f"not handed over: saga {journal.saga_id} is being cancelled, and the participant that decides has "
+                "not answered yet; the cancellation is kept, try again"
+            )
         if not journal.ended:
+            self._engine.check_choreography(journal)
             await self._publish_start(journal)
             journal = await self._engine.let_go(request.saga_id)
         if not journal.ended:
@@ -151,6 +153,16 @@ class OrchestratorService(OrchestratorServiceServicer):
         within_s = PRUNE_S if left_s is None else min(PRUNE_S, left_s / 2)
         pruned = await self._pruning.prune(request.older_than.seconds, within_s)
         return api.PruneSagasResponse(sagas=pruned.sagas, ledger_rows=pruned.ledger_rows)
+
+    async def _settled(self, journal: Journal, settled: Callable[[Journal], bool], context: Any) -> Journal:
+        """The saga once it is settled, or stalls; as it stands when its caller can wait no longer."""
+        left_s = context.time_remaining()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(VERDICT_S if left_s is None else min(VERDICT_S, left_s * 0.8)):
+                async for journal in self._watching.states(journal.saga_id):
+                    if settled(journal) or journal.status == STALLED:
+                        break
+        return journal
 
     async def _end_of(self, journal: Journal) -> Journal:
         """The saga at its end, or once it stalls. Wakes once where it runs here, and at every change elsewhere."""

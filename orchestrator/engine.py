@@ -28,7 +28,7 @@ from orchestrator import store
 from orchestrator.admission import Admission
 from orchestrator.engine_port import Asks
 from orchestrator.interventions import Interventions
-from orchestrator.journal import CHOREOGRAPHED, ORCHESTRATED, Journal, StepEntry, pack
+from orchestrator.journal import ORCHESTRATED, Journal, StepEntry, pack
 from orchestrator.mailbox import mail_key
 from orchestrator.recovery import LOOK_EVERY_S, Recovery
 from orchestrator.runs import Runs
@@ -147,9 +147,6 @@ class Engine:
 
     async def cancel(self, saga_id: str) -> Journal:
         """Asks for the no-go side, durably. For a choreographed saga the aborting method is called at once."""
-        journal = await self.get(saga_id)
-        if not journal.ended and journal.style == CHOREOGRAPHED:
-            return await self._interventions.cancel_choreographed(journal)
         return await self._interventions.cancel(saga_id)
 
     def verdict(self, journal: Journal) -> CancelVerdict.ValueType:
@@ -171,9 +168,18 @@ class Engine:
     async def let_go(self, saga_id: str) -> Journal:
         """Drives a saga no longer, and marks it as choreographed. Calls under way are left in doubt.
 
-        Raises OutOfOrder while a cancellation is not decided: it was acknowledged, and must not be forgotten.
+        Raises OutOfOrder while a cancellation is not decided (`awaits_pivot`): it was acknowledged, and must not be
+        forgotten; and where the process has no choreography.
         """
         return await self._interventions.let_go(saga_id)
+
+    def awaits_pivot(self, journal: Journal) -> bool:
+        """Whether a cancellation was asked for that only the orchestrator knows of: its pivot has not decided yet."""
+        return self._interventions.awaits_pivot(journal)
+
+    def check_choreography(self, journal: Journal) -> None:
+        """Raises OutOfOrder where nobody would go on with a saga that the orchestrator lets go of."""
+        self._interventions.check_choreography(journal)
 
     def mail_came(self, saga_id: str) -> None:
         """Something was delivered to a saga (store.deliver): whoever waits for it looks."""

@@ -68,10 +68,10 @@ class Interventions:
         self._acting: set[asyncio.Task[Any]] = set()
 
     async def cancel(self, saga_id: str) -> Journal:
-        """Asks an orchestrated saga for its no-go side; durable when it returns."""
+        """Asks for a saga's no-go side; durable when it returns, in the journal or in the ledger of the pivot."""
 
         def change(journal: Journal) -> None:
-            if journal.ended:
+            if journal.ended or journal.style == CHOREOGRAPHED:
                 return
             journal.cancelling = True
             journal.refusal = journal.refusal or error_details_pb2.ErrorInfo(reason="CANCELLED").SerializeToString()
@@ -84,9 +84,13 @@ class Interventions:
                 run.cancel()
             return journal
 
-        return await self._exclusively(saga_id, act())
+        journal = await self._exclusively(saga_id, act())
+        # Seen under the lock: one that is handed over meanwhile has nobody who would remember the flag.
+        if not journal.ended and journal.style == CHOREOGRAPHED:
+            return await self._cancel_choreographed(journal)
+        return journal
 
-    async def cancel_choreographed(self, journal: Journal) -> Journal:
+    async def _cancel_choreographed(self, journal: Journal) -> Journal:
         """Calls the aborting method; its event does the rest. A refusal says that the pivot had decided for go."""
         aborting = self._aborting(journal)
         request = project(aborting.request_class, journal.starting_event())
@@ -128,10 +132,12 @@ class Interventions:
         def change(journal: Journal) -> None:
             if journal.ended or journal.style == CHOREOGRAPHED:
                 return
-            if journal.cancelling and not self._is_turned_back(journal):
+            self.check_choreography(journal)
+            if self.awaits_pivot(journal):
                 raise OutOfOrder(f"saga {saga_id} is being cancelled; hand it over once that is decided")
-            journal.style = CHOREOGRAPHED
-            _set_going(journal, journal.status if journal.status in GOING else RUNNING)
+            back = journal.status == COMPENSATING or self._is_turned_back(journal)
+            journal.style, journal.cancelling = CHOREOGRAPHED, False
+            _set_going(journal, COMPENSATING if back else RUNNING)
 
         async def act() -> Journal:
             if (run := self._runs.get(saga_id)) is not None:
@@ -154,6 +160,19 @@ class Interventions:
             return CancelVerdict.CANCEL_VERDICT_TOO_LATE
         return CancelVerdict.CANCEL_VERDICT_UNSPECIFIED
 
+    def awaits_pivot(self, journal: Journal) -> bool:
+        """Whether a cancellation was asked for that only the orchestrator knows of: its pivot has not decided yet."""
+        return journal.cancelling and not journal.ended and not self._is_turned_back(journal)
+
+    def check_choreography(self, journal: Journal) -> None:
+        """Raises OutOfOrder where nobody would go on with a saga that the orchestrator lets go of."""
+        process = self._engine.contract.processes.get(journal.process)
+        if process is None or not process.methods or process.aborting is None:
+            raise OutOfOrder(
+                f"process {journal.process!r} is orchestrated only: its contract has no choreography from the starting "
+                f"event to a pivot, so saga {journal.saga_id} stays with the orchestrator; `ensemble graph` shows which do"
+            )
+
     def _make_orchestrated(self, journal: Journal) -> None:
         journal.starting_event()
         # What the tracker saw are no answers: the ledgers have those.
@@ -174,17 +193,18 @@ class Interventions:
             await self._engine.flushed()
             if saga_id in self._runs:
                 return run.journal  # otherwise it has ended meanwhile, or was lost, and nothing was written
-        await self._runs.stop(saga_id)  # a run that has ended, and may still be being written
-        self._admission.remove(saga_id)
-        await self._engine.flushed()
-        try:
-            journal = await self._database.run(lambda tx: self._take(tx, saga_id, change))
-        except Damaged as damage:
-            raise OutOfOrder(f"{damage}; `ensemble saga retry {saga_id}` tries to mend it") from None
-        self._changes.changed(saga_id)
-        if journal.driven:
-            self._runs.drive(journal)
-        return journal
+        with self._runs.changing(saga_id):
+            await self._runs.stop(saga_id)  # a run that has ended, and may still be being written
+            self._admission.remove(saga_id)
+            await self._engine.flushed()
+            try:
+                journal = await self._database.run(lambda tx: self._take(tx, saga_id, change))
+            except Damaged as damage:
+                raise OutOfOrder(f"{damage}; `ensemble saga retry {saga_id}` tries to mend it") from None
+            self._changes.changed(saga_id)
+            if journal.driven:
+                self._runs.drive(journal)
+            return journal
 
     def _take(self, tx: Connection, saga_id: str, change: Change) -> Journal:
         journal = store.load(tx, saga_id, lock=True)
@@ -234,11 +254,11 @@ class Interventions:
 
     def _is_turned_back(self, journal: Journal) -> bool:
         """Whether the pivot has decided for no-go; without a pivot, whether the way back has begun."""
-        if journal.status != COMPENSATING:
+        if journal.status not in (COMPENSATING, STALLED):
             return False
         aborting = _aborting_in(self._engine.contract, journal)
         if aborting is None or journal.style == CHOREOGRAPHED:
-            return True
+            return journal.status == COMPENSATING
         step = journal.steps.get((aborting.full_name, ""))
         return step is not None and step.done
 

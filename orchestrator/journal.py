@@ -113,7 +113,7 @@ class Journal:
     version: int = 1  # of its workflow
     parent: str = ""  # the saga that started it
     status: api.SagaStatus.ValueType = RUNNING
-    cancelling: bool = False  # the no-go side was asked for from outside
+    cancelling: bool = False  # the no-go side was asked for, and no participant knows why: from outside, by the clock
     refusal: bytes = b""  # a google.rpc.ErrorInfo
     result: bytes = b""  # a google.protobuf.Any
     stalled_reason: str = ""

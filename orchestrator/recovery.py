@@ -130,8 +130,7 @@ class Recovery:
             log.error("%s: it is stalled, and the others run on", damage)
             self._changes.changed(damage.saga_id)
         for journal in found.journals:
-            if journal.saga_id not in self._runs:
-                self._runs.drive(journal)
+            self._runs.claimed(journal)
         if len(found.journals) + len(found.damages) == limit:
             return 0.0
         if found.next_due_us is None:

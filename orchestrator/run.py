@@ -112,6 +112,7 @@ class Run:
                     self.journal.refusal = refusal.info.SerializeToString()
                 except _Overdue:
                     log.warning("past its deadline, so it turns back")
+                    self.journal.cancelling = True  # no participant knows of it, as of a refusal
                     self.journal.refusal = error_details_pb2.ErrorInfo(reason="DEADLINE_EXCEEDED").SerializeToString()
                 except _Cancelled:
                     pass

@@ -11,8 +11,9 @@ Until a run is gone its saga is read from memory; then from the tables.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -55,6 +56,7 @@ class Runs:
         self._changes = changes
         self._runs: dict[str, tuple[Run, asyncio.Task[None]]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._changing: set[str] = set()
         self.something_is_due = asyncio.Event()  # wakes whoever claims (orchestrator.recovery)
 
     def __len__(self) -> int:
@@ -79,6 +81,20 @@ class Runs:
     def lock(self, saga_id: str) -> asyncio.Lock:
         """Whoever changes who drives a saga, or what is asked of it, holds its lock."""
         return self._locks.setdefault(saga_id, asyncio.Lock())
+
+    @contextlib.contextmanager
+    def changing(self, saga_id: str) -> Iterator[None]:
+        """Whoever changes what a saga is in the tables drives it afterwards; until then nobody else here does."""
+        self._changing.add(saga_id)
+        try:
+            yield
+        finally:
+            self._changing.discard(saga_id)
+
+    def claimed(self, journal: Journal) -> None:
+        """Drives a saga that was due, unless somebody here does, or will: two runs would not know of each other."""
+        if journal.saga_id not in self._runs and journal.saga_id not in self._changing:
+            self.drive(journal)
 
     def knows(self, saga_id: str) -> bool:
         """Whether somebody here takes care of a saga: it is driven, waits for its turn, or is being changed."""

@@ -21,7 +21,9 @@ from services.inventory.tables import STOCK, set_on_hand
 from services.orders.service import OrdersService
 from services.orders.tables import ORDERS
 from services.participant.local import LocalParticipant, tables_of
+from services.participant.outbox import Publisher
 from services.participant.participant import LEDGER, service_of
+from services.participant.reactor import Reactor
 from services.participant.step import Step
 from services.payments.service import PaymentsService
 from services.payments.tables import AUTHORIZATIONS
@@ -68,14 +70,15 @@ class Books:
 class CountedShop:
     """Orders, inventory, payments and shipping, with databases in memory. Outlives the event loops that use it."""
 
-    def __init__(self) -> None:
+    def __init__(self, publisher: Publisher | None = None) -> None:
+        """Events go to `publisher`; where none is given, nowhere."""
         self._services: dict[str, LocalParticipant] = {}
         self._deletes: dict[str, list[sql.Delete]] = {}
         for servicer in SERVICERS:
             made = _counting(servicer)
             database = InlineDatabase(*tables_of(made), _METADATA)
             name = service_name(service_of(servicer))
-            self._services[name] = LocalParticipant(made, database)
+            self._services[name] = LocalParticipant(made, database, publisher)
             metadatas = (*tables_of(made), _METADATA)
             self._deletes[name] = [table.delete() for metadata in metadatas for table in metadata.sorted_tables]
 
@@ -85,6 +88,10 @@ class CountedShop:
         for name, service in self._services.items():
             await service.database.run(partial(_execute, self._deletes[name]))
         await self._services["inventory"].database.run(lambda tx: tx.execute(set_on_hand("sku-1", ON_HAND)))
+
+    def reactors(self) -> dict[str, Reactor]:
+        """What takes the events in, by the service's name."""
+        return {name: one.participant.reactor for name, one in self._services.items()}
 
     async def flush(self) -> None:
         """Returns once nothing is being published any more."""

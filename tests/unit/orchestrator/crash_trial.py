@@ -88,6 +88,7 @@ class Life:
         self.changes = Changes()
         self.serves = asyncio.Event()
         database, clock = MortalDatabase(journal, process), LoopClock()
+        self.database = database
         self.engine = Engine(
             scenario.contract,
             Workflows(scenario.workflows),

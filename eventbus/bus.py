@@ -93,6 +93,11 @@ class EventBus:
         """Returns once the streams exist."""
         await self._ready.wait()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a broker, as far as is known: one that hangs is missed after a few pings."""
+        return bool(self.client.is_connected)
+
     async def publish(self, envelope: Envelope) -> None:
         """Stores an event; raises Unpublished."""
         await self.publish_raw(envelope.subject, envelope.body, envelope.headers())

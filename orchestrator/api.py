@@ -156,13 +156,13 @@ class OrchestratorService(OrchestratorServiceServicer):
 
     async def _settled(self, journal: Journal, settled: Callable[[Journal], bool], context: Any) -> Journal:
         """The saga once it is settled, or stalls; as it stands when its caller can wait no longer."""
-        left_s = context.time_remaining()
+        left_s, state = context.time_remaining(), journal
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(VERDICT_S if left_s is None else min(VERDICT_S, left_s * 0.8)):
-                async for journal in self._watching.states(journal.saga_id):
-                    if settled(journal) or journal.status == STALLED:
+                async for state in self._watching.states(journal.saga_id):
+                    if settled(state) or state.status == STALLED:
                         break
-        return journal
+        return state
 
     async def _end_of(self, journal: Journal) -> Journal:
         """The saga at its end, or once it stalls. Wakes once where it runs here, and at every change elsewhere."""

@@ -169,8 +169,8 @@ class Interventions:
         process = self._engine.contract.processes.get(journal.process)
         if process is None or not process.methods or process.aborting is None:
             raise OutOfOrder(
-                f"process {journal.process!r} is orchestrated only: its contract has no choreography from the starting "
-                f"event to a pivot, so saga {journal.saga_id} stays with the orchestrator; `ensemble graph` shows which do"
+                f"process {journal.process!r} is orchestrated only: no choreography leads from its starting event to a "
+                f"pivot, so saga {journal.saga_id} stays with the orchestrator; `ensemble graph` shows what there is"
             )
 
     def _make_orchestrated(self, journal: Journal) -> None:

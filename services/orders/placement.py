@@ -15,29 +15,23 @@ import logging
 import time
 from typing import Any
 
-import grpc
-import grpc.aio
 import sqlalchemy as sql
 import uuid_utils
 from sqlalchemy import Connection
 
-from ensemble.orchestrator.v1.orchestrator_pb2 import StartSagaRequest, Style
-from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from ensemble.orchestrator.v1.orchestrator_pb2 import Style
 from eventbus.bus import Unpublished
 from mesh import identity
-from mesh.addresses import UnknownAddress
 from mesh.backoff import Backoff
-from mesh.errors import AlreadyExists, MeshError, Overloaded, Unavailable, retry_delay_s, status_of
+from mesh.errors import AlreadyExists, MeshError, NotFound, Overloaded, Unavailable
 from services.orders import tables
+from services.orders.orchestrator import Orchestrator
 from services.orders.starting import starting_event
 from services.participant import Surroundings
-from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Order
 from shop.orders.v1.orders_pb2 import Coordination, OrderState, PlaceOrderRequest, PlaceOrderResponse
 
 log = logging.getLogger(__name__)
-
-PROCESS = "fulfil-order"
 
 # HYBRID must be under way within a second, so the orchestrator has less than that to answer.
 HYBRID_START_S = 0.7
@@ -56,11 +50,10 @@ HYBRID = Coordination.COORDINATION_HYBRID
 class Placement:
     """Starts the sagas of orders."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: Surroundings, orchestrator: Orchestrator) -> None:
         self._database = surroundings.database
         self._bus = surroundings.bus
-        self._surroundings = surroundings
-        self._orchestrator: grpc.aio.Channel | None = None
+        self._orchestrator = orchestrator
 
     async def place(self, request: PlaceOrderRequest) -> PlaceOrderResponse:
         """Takes an order; idempotent by its id. Raises AlreadyExists where another order has it."""
@@ -139,24 +132,14 @@ class Placement:
 
     async def _start_orchestrated(self, order: Order, timeout_s: float) -> Coordination.ValueType:
         """Starts a saga; returns who drives it, which is not the orchestrator where the events were first."""
-        request = StartSagaRequest(process=PROCESS)
-        request.input.Pack(OrderPlaced(order=order))
         try:
-            self._orchestrator = self._orchestrator or self._surroundings.channel("orchestrator")
-            started = await OrchestratorServiceStub(self._orchestrator).StartSaga(request, timeout=timeout_s)
-            return BY_EVENTS if started.saga.style == Style.STYLE_CHOREOGRAPHED else ORCHESTRATED
-        except UnknownAddress as error:
-            raise Unavailable(str(error)) from None
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise Overloaded(
-                    "the orchestrator is busy; the order is recorded and will be started",
-                    retry_delay_s(status_of(error)) or 1.0,
-                ) from None
+            saga = await self._orchestrator.start(order, timeout_s)
+        except (Unavailable, NotFound) as error:
             raise Unavailable(
-                f"order {order.order_id} is recorded; its start waits for the orchestrator "
-                f"({error.code().name}). It will be started by itself; placing it again with the same id is safe"
+                f"order {order.order_id} is recorded; its start waits for the orchestrator ({error}). "
+                "It will be started by itself; placing it again with the same id is safe"
             ) from None
+        return BY_EVENTS if saga.style == Style.STYLE_CHOREOGRAPHED else ORCHESTRATED
 
 
 def _add(tx: Connection, order: Order, asked: Coordination.ValueType) -> OrderState:

@@ -14,7 +14,9 @@ from mesh.errors import StepMismatch
 from mesh.paging import Cursor, page_size, parse_token
 from services.orders import tables
 from services.orders.healing import Healing
+from services.orders.orchestrator import Orchestrator
 from services.orders.placement import Placement
+from services.orders.takeover import Takeover
 from services.orders.telling import Telling
 from services.participant import Call, NotFound, OutOfOrder, Refused, Step, Surroundings
 from shop.orders.v1.order_pb2 import Order, OrderStatus
@@ -63,10 +65,12 @@ class OrdersService(OrdersServiceServicer):
     def join(self, surroundings: Surroundings) -> None:
         """Begins to look after orders whose saga did not start, or does not go on."""
         self._database = surroundings.database
-        self._placement = Placement(surroundings)
+        orchestrator = Orchestrator(surroundings)
+        self._placement = Placement(surroundings, orchestrator)
         surroundings.life.spawn("resume", self._placement.resume_for_ever())
         surroundings.life.spawn("heal", Healing(surroundings).heal_for_ever())
         surroundings.life.spawn("tell", Telling(surroundings).tell_for_ever())
+        surroundings.life.spawn("takeover", Takeover(surroundings, orchestrator).look_for_ever())
 
     async def PlaceOrder(self, request: PlaceOrderRequest, context: Any) -> PlaceOrderResponse:
         """Takes an order; see services.orders.placement."""

@@ -33,7 +33,7 @@ ORDERS = sql.Table(
     sql.Column("digest", sql.LargeBinary, nullable=False),
     sql.Column("status", sql.Integer, nullable=False),
     sql.Column("asked", sql.Integer, nullable=False),
-    sql.Column("taken", sql.Integer, nullable=False),  # 0: its saga is not known to be started
+    sql.Column("taken", sql.Integer, nullable=False),  # who drives it; 0: its saga is not known to be started
     sql.Column("tracking_number", sql.String(64), nullable=False),
     sql.Column("placed_us", sql.BigInteger, nullable=False),
     sql.Column("updated_us", sql.BigInteger, nullable=False),
@@ -166,6 +166,38 @@ def tell_ends_again(since_us: int, until_us: int, replay: str) -> sql.Update:
     style = sql.case((by_events, CHOREOGRAPHED), else_=ORCHESTRATED)
     tells = LEDGER.c.saga_id.in_(ended) & LEDGER.c.event.in_(TELLING_ENDS)
     return sql.update(LEDGER).where(tells).values(due=style, replay=replay)
+
+
+class Still(NamedTuple):
+    """An open HYBRID order, and since when its row has not changed."""
+
+    updated_us: int
+    order_id: str
+    order: Order
+
+
+def select_still(
+    taken: Coordination.ValueType, before_us: int, heals_max: int, after: tuple[int, str], limit: int
+) -> sql.Select[Any]:
+    """Open HYBRID orders of one side that did not change since `before_us`, longest first, from behind `after`."""
+    still = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us < before_us) & (ORDERS.c.heals < heals_max)
+    still &= (ORDERS.c.asked == Coordination.COORDINATION_HYBRID) & (ORDERS.c.taken == taken)
+    order = (ORDERS.c.updated_us, ORDERS.c.order_id)
+    return sql.select(ORDERS).where(still, sql.tuple_(*order) > after).order_by(*order).limit(limit)
+
+
+def still_of(row: sql.Row[Any]) -> Still:
+    """A row that `select_still` found."""
+    return Still(row.updated_us, row.order_id, Order.FromString(row.body))
+
+
+def take_over(order_id: str, seen_us: int, now_us: int, taken: Coordination.ValueType, count: int = 1) -> sql.Update:
+    """Writes that the other side drives an order now; touches no row that changed since `seen_us`.
+
+    That counts as one of the times that it may be started again.
+    """
+    unmoved = (ORDERS.c.order_id == order_id) & (ORDERS.c.updated_us == seen_us) & ORDERS.c.status.in_(OPEN)
+    return sql.update(ORDERS).where(unmoved).values(taken=taken, heals=ORDERS.c.heals + count, updated_us=now_us)
 
 
 def state_of(row: sql.Row[Any]) -> OrderState:

@@ -176,7 +176,7 @@ class Trial:
     async def run(self) -> None:
         """To the end of the saga, and of all that goes on beside it."""
         await self._shop.empty()
-        await self._journal.run(_empty)
+        await self._journal.run(empty)
         try:
             async with asyncio.timeout(LIMIT_S):
                 await self._live()
@@ -241,7 +241,7 @@ class Trial:
                 await asyncio.sleep(0.1)
             await life.engine.flushed()
         self.books = await self._shop.books()
-        self.journals = await self._journal.run(_all)
+        self.journals = await self._journal.run(journals_of)
 
     # What clients do
 
@@ -256,7 +256,7 @@ class Trial:
                 break
             except Died:
                 life = await self._successor(life)
-                if self.saga_id in await self._journal.run(_all):
+                if self.saga_id in await self._journal.run(journals_of):
                     break
                 assert (await self._shop.books()).effects == [], "of a saga that does not exist"
         if self.scenario.cancelled_at == STARTED:
@@ -344,12 +344,14 @@ _DELETES = [table.delete() for table in METADATA.sorted_tables]
 _IDS = sql.select(SAGAS.c.saga_id)
 
 
-def _empty(tx: sql.Connection) -> None:
+def empty(tx: sql.Connection) -> None:
+    """Forgets all sagas of a journal."""
     for delete in _DELETES:
         tx.execute(delete)
 
 
-def _all(tx: sql.Connection) -> dict[str, Journal]:
+def journals_of(tx: sql.Connection) -> dict[str, Journal]:
+    """All sagas of a journal, by id."""
     journals, damages = store.load_many(tx, list(tx.execute(_IDS).scalars()))
     assert damages == []
     return {journal.saga_id: journal for journal in journals}

@@ -90,6 +90,11 @@ class FakePublisher(Published):
         self.before: Callable[[Envelope], Any] | None = None
         self.stream: Extent | None = None
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return not self.fails
+
     async def publish(self, envelope: Envelope) -> None:
         self.tried += 1
         if self.before is not None:

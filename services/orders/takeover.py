@@ -41,9 +41,9 @@ from shop.orders.v1.orders_pb2 import Coordination
 log = logging.getLogger(__name__)
 
 # Together, and with the time that the start of the other side takes, less than five seconds.
-STILL_S = 2.5
+STILL_S = 2.0
 LOOK_EVERY_S = 0.5
-ASK_S = 1.0
+ASK_S = 0.7
 
 TELL_S = 5.0
 AT_ONCE_MAX = 50
@@ -104,7 +104,8 @@ class Takeover:
     async def _look_at_orchestrated(self, still: list[Still]) -> None:
         answers = await asyncio.gather(*(self._ask(one) for one in still))
         if set(answers) == {Found.NOTHING}:
-            return await self._leave_the_orchestrator(still)
+            await self._leave_the_orchestrator(still)
+            return
         by_answer: dict[Found, list[Still]] = defaultdict(list)
         for one, answer in zip(still, answers, strict=True):
             by_answer[answer].append(one)
@@ -116,11 +117,13 @@ class Takeover:
         )
 
     async def _leave_the_orchestrator(self, still: list[Still]) -> None:
-        """It was asked enough: all that stands still goes on by choreography."""
+        """It was asked enough: all that stands still by now goes on by choreography."""
         while still:
             log.warning("the orchestrator does not answer; %d orders go on by choreography", len(still))
-            await asyncio.gather(*(self._go_on_by_events(one) for one in still))
-            still = await self._still(ORCHESTRATED) if self._after[ORCHESTRATED] != _FIRST else []
+            if not all(await asyncio.gather(*(self._go_on_by_events(one) for one in still))):
+                return
+            self._after[ORCHESTRATED] = _FIRST
+            still = await self._still(ORCHESTRATED)
 
     async def _ask(self, one: Still) -> Found:
         try:
@@ -133,16 +136,21 @@ class Takeover:
             return Found.UNKNOWN
         return what_it_means(saga, tables.now_us())
 
-    async def _go_on_by_events(self, one: Still) -> None:
-        """Publishes the starting event as a deliberate replay: finished steps answer from their ledgers and emit."""
+    async def _go_on_by_events(self, one: Still) -> bool:
+        """Publishes the starting event as a deliberate replay: finished steps answer from their ledgers and emit.
+
+        Returns False where the broker is away.
+        """
         taken_us = tables.now_us()
         if not await self._write(one, taken_us, BY_EVENTS):
-            return
+            return True
         try:
             await self._bus.publish(starting_event(one.order, replay.mint()))
+            return True
         except Unpublished as error:
             log.warning("order %s cannot go on by choreography yet: %s", one.order_id, error)
             await self._take_back(one, taken_us, ORCHESTRATED)
+            return False
 
     async def _have_handed_over(self, one: Still) -> None:
         taken_us = tables.now_us()
@@ -157,7 +165,7 @@ class Takeover:
 
     async def _take_from_choreography(self, still: list[Still]) -> None:
         first, *others = still
-        if await self._have_adopted(first):  # otherwise the orchestrator is away as well
+        if await self._have_adopted(first):  # otherwise the orchestrator is away as well, and needs no fifty questions
             log.warning("the broker is away; %d orders go on with the orchestrator", len(still))
             await asyncio.gather(*(self._have_adopted(one) for one in others))
 

@@ -1,8 +1,8 @@
 """One style takes over from the other at every point of an order, in both directions: every effect once.
 
-All points are enumerated, as for crashes (test_every_crash_point): of the engine (before and after each write, call and
-reply), and of the choreography (before and after each delivery). Every fifth in each case, each beginning with another one; TAKEOVER_EVERY=1 takes them
-all, in a minute. A point that fails is run alone with TAKEOVER_POINT=7.
+The points are enumerated, as for crashes (test_every_crash_point): of the engine (before and after each write, call and
+reply), and of the choreography (before and after each delivery). Each case takes every fifth, beginning with another
+one; TAKEOVER_EVERY=1 takes them all, in a minute. A point that fails is run alone with TAKEOVER_POINT=7.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ What must hold once an order has ended:
 - an order that completed has all of its effects: stock reserved, money captured, parcel dispatched;
 - one that was compensated has none: stock put back, money voided or never held, no carrier booked;
 - per article, on hand + reserved is what SetStock made it, never negative, and reserved is what the orders hold;
-- no event that is due waits in an outbox.
+- no event that is due waits in an outbox;
+- the orchestrator's row of its saga, whoever drove it, says the same; it may come later.
 Orders that have not ended are listed apart and not judged. On a live mesh the databases are read one after the
 other, so what moves meanwhile is read again.
 """
@@ -18,8 +19,10 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
+from ensemble.orchestrator.v1.orchestrator_pb2 import SagaStatus
 from mesh.database import DatabaseLost, DatabaseMissing, open_read_only
 from mesh.settings import EVENTS_KEPT_S, Settings
+from orchestrator.tables import SAGAS
 from services import SERVICES
 from services.inventory.tables import STOCK
 from services.orders.tables import ORDERS
@@ -30,6 +33,7 @@ from services.shipping.tables import BOOKED, BOOKINGS, CANCELLED, DISPATCHED
 from shop.inventory.v1.events_pb2 import StockReserved
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 
+PROCESS = "fulfil-order"
 RESERVE = "shop.inventory.v1.InventoryService.ReserveStock"
 RELEASE = "shop.inventory.v1.InventoryService.ReleaseStock"
 
@@ -55,6 +59,7 @@ class Books:
     in_flight: list[str] = field(default_factory=list)  # order ids
     strays: list[str] = field(default_factory=list)  # reserved by somebody's plain call, and no order: not judged
     unpublished: dict[str, int] = field(default_factory=dict)  # by service
+    behind: list[str] = field(default_factory=list)  # order ids: ended, and for the orchestrator not yet
     faults: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +85,7 @@ class _Read:
     bookings: dict[str, str]
     reservations: dict[str, Order]
     due: dict[str, int]
+    sagas: dict[str, SagaStatus.ValueType]
 
 
 def audit(settings: Settings) -> Books:
@@ -123,10 +129,25 @@ def _read(settings: Settings) -> _Read:
             bookings={row.order_id: row.state for row in rows("shipping", sql.select(BOOKINGS))},
             reservations=_reserved(ledger) | _pruned(orders, {row.saga_id for row in ledger}),
             due={name: int(rows(name, due)[0][0]) for name in SERVICES},
+            sagas=_sagas(settings),
         )
     finally:
         for engine in engines.values():
             engine.dispose()
+
+
+def _sagas(settings: Settings) -> dict[str, SagaStatus.ValueType]:
+    """What the orchestrator knows of the orders' sagas; nothing where it has no database here."""
+    try:
+        engine = open_read_only(settings, "orchestrator")
+    except DatabaseMissing:
+        return {}
+    try:
+        with engine.connect() as connection:
+            ours = sql.select(SAGAS.c.saga_id, SAGAS.c.status).where(SAGAS.c.process == PROCESS)
+            return {row.saga_id: row.status for row in connection.execute(ours)}
+    finally:
+        engine.dispose()
 
 
 def _reserved(ledger: list[sql.Row[Any]]) -> dict[str, Order]:
@@ -164,6 +185,7 @@ def _judge(read: _Read) -> Books:
     books.strays = sorted(set(read.reservations) - set(read.orders))
     books.unpublished = {name: count for name, count in read.due.items() if count}
     _judge_orders(read, books)
+    _judge_sagas(read, books)
     _judge_stock(read, books)
     _judge_money(read, books)
     if not books.in_flight:
@@ -189,6 +211,19 @@ def _judge_orders(read: _Read, books: Books) -> None:
             if is_ not in allowed:
                 name = OrderStatus.Name(status).removeprefix("ORDER_STATUS_")
                 books.faults.append(f"order {order_id} is {name}, but its {what} is {is_}")
+
+
+def _judge_sagas(read: _Read, books: Books) -> None:
+    ends = {COMPLETED: SagaStatus.SAGA_STATUS_COMPLETED, COMPENSATED: SagaStatus.SAGA_STATUS_COMPENSATED}
+    for order_id, saga in read.sagas.items():
+        known = read.orders.get(order_id)
+        if known is None or known.status not in ends or saga == ends[known.status]:
+            continue
+        if saga in ends.values():
+            name = OrderStatus.Name(known.status).removeprefix("ORDER_STATUS_")
+            books.faults.append(f"order {order_id} is {name}, but its saga is {SagaStatus.Name(saga)}")
+        else:
+            books.behind.append(order_id)
 
 
 def _judge_stock(read: _Read, books: Books) -> None:

@@ -55,6 +55,12 @@ def pack(message: Message) -> bytes:
     return packed.SerializeToString()
 
 
+def unpack(packed: bytes) -> Message:
+    """What was packed."""
+    wrapped = any_pb2.Any.FromString(packed)
+    return registry.message_class(wrapped.TypeName()).FromString(wrapped.value)
+
+
 @dataclass
 class StepEntry:
     """One step, and its answer where there is one."""
@@ -63,7 +69,7 @@ class StepEntry:
     step_key: str
     started_us: int
     digest: bytes = b""
-    request: bytes = b""  # kept where the way back needs it: in a process without a pivot
+    request: bytes = b""  # kept where the way back needs it: without a pivot, and of children
     status: api.StepStatus.ValueType = STEP_RUNNING
     outcome: bytes = b""  # DONE: the response; REFUSED and FAILED: a google.rpc.Status
     attempts: int = 0
@@ -138,8 +144,7 @@ class Journal:
         """The starting event; raises OutOfOrder where it was not seen."""
         if not self.input:
             raise OutOfOrder(f"the starting event of saga {self.saga_id} was not seen yet; try again")
-        packed = any_pb2.Any.FromString(self.input)
-        return registry.message_class(packed.TypeName()).FromString(packed.value)
+        return unpack(self.input)
 
     def forget_refusals(self) -> None:
         """Leaves only successes: the pivot decided for the way forward, and the ledgers answer the rest again."""

@@ -33,6 +33,8 @@ from orchestrator.journal import (
     StepEntry,
     StepKey,
     StepStatus,
+    pack,
+    unpack,
 )
 from orchestrator.mismatch import fields_to_mark
 from orchestrator.participants import Indefinite
@@ -119,6 +121,8 @@ class Saga(grpc.aio.Channel):
         child_id = identity.saga_id(event)
         entry = self._waits.entry(CHILD, f"{process}/{child_id}")
         if entry.status == STEP_RUNNING:
+            entry.request = pack(event)
+            self._engine.note(self._journal, entry)
             # First that it is started, and all that went into its event: a parent that turns back after a crash looks
             # for its children here, and one that goes on must not start this one with another time.
             await self._engine.flushed()
@@ -136,11 +140,16 @@ class Saga(grpc.aio.Channel):
     async def cancel_children(self) -> None:
         """Asks the children that still run to turn back, and waits for their ends."""
         for entry in [entry for entry in self._journal.steps.values() if entry.method == CHILD and not entry.done]:
-            child_id = entry.step_key.rpartition("/")[2]
+            process, _, child_id = entry.step_key.rpartition("/")
             try:
                 await self._engine.cancel(child_id)
-            except errors.NotFound:  # written down, and never started
-                continue
+            except errors.NotFound:
+                if not entry.request:  # written down by an older orchestrator
+                    continue
+                # Written down, and not started, or not committed yet: it may still come, so it is started and turned
+                # back, which is a tombstone like any other.
+                await self._engine.start_child(process, unpack(entry.request), self.saga_id)
+                await self._engine.cancel(child_id)
             await self._waits.child_end(entry, child_id)
 
     def now(self, key: str = "") -> datetime:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sql
+from sqlalchemy import Connection
 
 from mesh.contract import Contract, Process
+from mesh.errors import NotFound
+from mesh.sqlite import SqliteDatabase
 from orchestrator.journal import StepStatus
 from orchestrator.saga import Saga, StepRefused
+from orchestrator.tables import SAGAS
 from orchestrator.waits import CHILD
 from orchestrator.workflow import Workflow, Workflows, registered
 from shop.inventory.v1.inventory_pb2 import ReserveStockRequest
@@ -28,6 +34,7 @@ from tests.unit.orchestrator.engine_bench import (
     Shop,
     packed,
 )
+from tests.unit.participant.participant_bench import LIMIT_S
 
 Makes = Callable[..., EngineBench]
 PARENT = "fulfil-two"
@@ -155,3 +162,40 @@ async def test_the_child_is_shown_among_the_steps_of_its_parent(
     assert shown.status == RUNNING
     participants.release()
     await bench.comes_to(order.order_id, COMPLETED)
+
+
+class LateStarts(SqliteDatabase):
+    """Commits the start of a child late, as a database does that others are busy with: meanwhile it is not seen."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.starting, self.looked_for, self.committed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def run(self, work: Callable[[Connection], Any]) -> Any:
+        if "Starts" in work.__qualname__ and not self.starting.is_set() and await self._there_is_a_parent():
+            self.starting.set()
+            await self.committed.wait()
+        try:
+            return await super().run(work)
+        except NotFound:
+            self.looked_for.set()
+            raise
+
+    async def _there_is_a_parent(self) -> bool:
+        return bool(await super().run(lambda tx: tx.execute(sql.select(SAGAS.c.saga_id)).all()))
+
+
+async def test_a_child_whose_start_is_still_being_committed_is_turned_back_with_its_parent(
+    an_engine: Makes, options: dict[str, Any], shop: Shop
+) -> None:
+    bench, order = an_engine(**options, database=LateStarts), an_order()
+    await start(bench, order)
+    await bench.database.starting.wait()  # type: ignore[attr-defined]
+    await bench.engine.cancel(order.order_id)
+    async with asyncio.timeout(LIMIT_S):
+        await bench.database.looked_for.wait()  # type: ignore[attr-defined]
+    bench.database.committed.set()  # type: ignore[attr-defined]
+    await bench.comes_to(order.order_id, COMPENSATED)
+    child = await bench.comes_to(child_of(order).order_id, COMPENSATED)
+    assert child.parent == order.order_id
+    assert (await shop.call("GetStock", sku="sku-1")).stock.reserved == 0

@@ -13,12 +13,16 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.duration_pb2 import Duration
+
 from console import audit, control, display, orders
 from console.client import MeshClient
 from console.display import console
+from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from mesh.settings import Settings
 from shop.inventory.v1.inventory_pb2 import SetStockRequest
 from shop.notifications.v1.notifications_pb2 import ListNotificationsRequest
+from shop.orders.v1.events_pb2 import DeliveryPromised, OrderConfirmed
 from shop.orders.v1.order_pb2 import Order
 
 STYLES = ("ORCHESTRATED", "CHOREOGRAPHED")
@@ -98,16 +102,39 @@ async def _orders(data: Path) -> None:
             for style in STYLES:
                 _title(f"{style.capitalize()}: {scenario.title}")
                 await _one(mesh, scenario, style)
+        await _mixed(mesh)
         await _many(mesh)
 
 
-async def _one(mesh: MeshClient, scenario: Scenario, style: str) -> None:
+async def _one(mesh: MeshClient, scenario: Scenario, style: str) -> orders.Followed:
     order = orders.an_order(sku=scenario.sku, token=scenario.token, country=scenario.country)
     with display.following(1) as changed:
         followed = await orders.place_and_follow(mesh, order, style, changed)
     if followed.status != scenario.expected:
         raise Surprise(f"order {order.order_id} ended as {followed.status}, not as {scenario.expected}")
     console.print(f"  the customer was told: {await _told(mesh, order.order_id)}", markup=False)
+    return followed
+
+
+async def _mixed(mesh: MeshClient) -> None:
+    """Both styles in one process: what is choreographed beside an orchestrated core, and the other way round."""
+    _title("Orchestrated core, choreographed side effects: the saga calls no notifications, which follow its events")
+    followed = await _one(mesh, SCENARIOS[0], "ORCHESTRATED")
+    if any(step.method.endswith(".NotifyCustomer") for step in followed.saga.steps):
+        raise Surprise("the saga called notifications")
+    _title(
+        "Choreographed core, and a workflow that awaits its event: a promise that the order is confirmed in a minute"
+    )
+    order = orders.an_order(sku=orders.DEFAULT_SKU, token="tok_visa", country="DE")
+    request = api.StartSagaRequest(process="promise-delivery")
+    request.input.Pack(DeliveryPromised(order=order, within=Duration(seconds=60)))
+    await mesh.orchestrator.StartSaga(request, timeout=orders.READ_TIMEOUT_S)
+    with display.following(1) as changed:
+        followed = await orders.place_and_follow(mesh, order, "CHOREOGRAPHED", changed)
+    waited = [step.step_key for step in followed.saga.steps]
+    if followed.status != "COMPLETED" or waited != [OrderConfirmed.DESCRIPTOR.full_name]:
+        raise Surprise(f"order {order.order_id} ended as {followed.status}; the workflow awaited {waited}")
+    console.print(f"  the workflow {followed.saga.process} awaited {waited[0]}, and it came", markup=False)
 
 
 async def _told(mesh: MeshClient, order_id: str) -> str:

@@ -90,6 +90,7 @@ _REFUSAL = ("order", "refusal")
 
 EVENTS: dict[str, Event] = {
     "OrderPlaced": Event("orders", starts="fulfil-order"),
+    "DeliveryPromised": Event("orders", ("order", "within"), starts="promise-delivery"),  # added to the document's
     "OrderConfirmed": Event("orders"),
     "ConfirmationRefused": Event("orders", _REFUSAL),
     "OrderCancelled": Event("orders", public=True),

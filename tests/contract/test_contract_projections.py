@@ -44,7 +44,7 @@ def test_nothing_is_wrong_with_the_shops_contract() -> None:
 
 
 def test_the_shop_has_one_process_with_one_decision() -> None:
-    assert list(SHOP.processes) == ["fulfil-order"]
+    assert [name for name, process in SHOP.processes.items() if process.methods] == ["fulfil-order"]
     process = SHOP.processes["fulfil-order"]
     assert [method.name for method in process.methods if method.pivot] == ["ConfirmOrder"]
     assert [method.name for method in process.methods if method.aborts] == ["CancelOrder"]

@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from ensemble.coordination.v1 import coordination_pb2 as ensemble_dot_coordination_dot_v1_dot_coordination__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.rpc import error_details_pb2 as google_dot_rpc_dot_error__details__pb2
 from shop.orders.v1 import order_pb2 as shop_dot_orders_dot_v1_dot_order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/events.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a+ensemble/coordination/v1/coordination.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x1ashop/orders/v1/order.proto\"T\n\x0bOrderPlaced\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x17\xba\xbb\x18\x13\n\x0c\x66ulfil-order\"\x03\x08\x84\x07\"D\n\x0eOrderConfirmed\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x04\xba\xbb\x18\x00\"q\n\x13\x43onfirmationRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"s\n\x0eOrderCancelled\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatus:\x06\xba\xbb\x18\x02\x18\x01\"q\n\x13\x43\x61ncellationRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"\x8e\x01\n\x0eOrderCompleted\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x17\n\x0ftracking_number\x18\x02 \x01(\t\x12+\n\x06status\x18\x03 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatus:\x08\xba\xbb\x18\x04\x10\x01\x18\x01\"J\n\x10OrderCompensated\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x08\xba\xbb\x18\x04\x10\x02\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/events.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a+ensemble/coordination/v1/coordination.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x1ashop/orders/v1/order.proto\"T\n\x0bOrderPlaced\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x17\xba\xbb\x18\x13\n\x0c\x66ulfil-order\"\x03\x08\x84\x07\"D\n\x0eOrderConfirmed\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x04\xba\xbb\x18\x00\"q\n\x13\x43onfirmationRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"s\n\x0eOrderCancelled\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatus:\x06\xba\xbb\x18\x02\x18\x01\"q\n\x13\x43\x61ncellationRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"\x8e\x01\n\x0eOrderCompleted\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x17\n\x0ftracking_number\x18\x02 \x01(\t\x12+\n\x06status\x18\x03 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatus:\x08\xba\xbb\x18\x04\x10\x01\x18\x01\"J\n\x10OrderCompensated\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x08\xba\xbb\x18\x04\x10\x02\x18\x01\"\x90\x01\n\x10\x44\x65liveryPromised\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\x06within\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01:\x16\xba\xbb\x18\x12\n\x10promise-deliveryb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,18 +64,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERCOMPENSATED'].fields_by_name['order']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ORDERCOMPENSATED']._loaded_options = None
   _globals['_ORDERCOMPENSATED']._serialized_options = b'\272\273\030\004\020\002\030\001'
-  _globals['_ORDERPLACED']._serialized_start=181
-  _globals['_ORDERPLACED']._serialized_end=265
-  _globals['_ORDERCONFIRMED']._serialized_start=267
-  _globals['_ORDERCONFIRMED']._serialized_end=335
-  _globals['_CONFIRMATIONREFUSED']._serialized_start=337
-  _globals['_CONFIRMATIONREFUSED']._serialized_end=450
-  _globals['_ORDERCANCELLED']._serialized_start=452
-  _globals['_ORDERCANCELLED']._serialized_end=567
-  _globals['_CANCELLATIONREFUSED']._serialized_start=569
-  _globals['_CANCELLATIONREFUSED']._serialized_end=682
-  _globals['_ORDERCOMPLETED']._serialized_start=685
-  _globals['_ORDERCOMPLETED']._serialized_end=827
-  _globals['_ORDERCOMPENSATED']._serialized_start=829
-  _globals['_ORDERCOMPENSATED']._serialized_end=903
+  _globals['_DELIVERYPROMISED'].fields_by_name['order']._loaded_options = None
+  _globals['_DELIVERYPROMISED'].fields_by_name['order']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_DELIVERYPROMISED'].fields_by_name['within']._loaded_options = None
+  _globals['_DELIVERYPROMISED'].fields_by_name['within']._serialized_options = b'\272H\010\252\001\002*\000\310\001\001'
+  _globals['_DELIVERYPROMISED']._loaded_options = None
+  _globals['_DELIVERYPROMISED']._serialized_options = b'\272\273\030\022\n\020promise-delivery'
+  _globals['_ORDERPLACED']._serialized_start=213
+  _globals['_ORDERPLACED']._serialized_end=297
+  _globals['_ORDERCONFIRMED']._serialized_start=299
+  _globals['_ORDERCONFIRMED']._serialized_end=367
+  _globals['_CONFIRMATIONREFUSED']._serialized_start=369
+  _globals['_CONFIRMATIONREFUSED']._serialized_end=482
+  _globals['_ORDERCANCELLED']._serialized_start=484
+  _globals['_ORDERCANCELLED']._serialized_end=599
+  _globals['_CANCELLATIONREFUSED']._serialized_start=601
+  _globals['_CANCELLATIONREFUSED']._serialized_end=714
+  _globals['_ORDERCOMPLETED']._serialized_start=717
+  _globals['_ORDERCOMPLETED']._serialized_end=859
+  _globals['_ORDERCOMPENSATED']._serialized_start=861
+  _globals['_ORDERCOMPENSATED']._serialized_end=935
+  _globals['_DELIVERYPROMISED']._serialized_start=938
+  _globals['_DELIVERYPROMISED']._serialized_end=1082
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 What the orders service tells the others."""
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.rpc import error_details_pb2 as _error_details_pb2
 from shop.orders.v1 import order_pb2 as _order_pb2
@@ -209,3 +210,36 @@ class OrderCompensated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderCompensated: _TypeAlias = OrderCompensated  # noqa: Y015
+
+@_typing.final
+class DeliveryPromised(_message.Message):
+    """A customer was promised that an order is decided in time. Begins the process promise-delivery, which no service takes
+    part in: its workflow awaits what the order's own choreography decides. It is begun before the order is placed, and
+    by its side.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _order_pb2.Order:
+        """The order that the customer will place, by choreography."""
+
+    @_builtins.property
+    def within(self) -> _duration_pb2.Duration:
+        """From now on; an order that is not confirmed by then is cancelled."""
+
+    def __init__(
+        self,
+        *,
+        order: _order_pb2.Order | None = ...,
+        within: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "within", b"within"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "within", b"within"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryPromised: _TypeAlias = DeliveryPromised  # noqa: Y015

@@ -165,7 +165,12 @@ class Interventions:
         return journal.cancelling and not journal.ended and not self._is_turned_back(journal)
 
     def check_choreography(self, journal: Journal) -> None:
-        """Raises OutOfOrder where nobody would go on with a saga that the orchestrator lets go of."""
+        """Raises OutOfOrder where nobody would go on with a saga that is let go of, or tell its parent."""
+        if journal.parent:
+            raise OutOfOrder(
+                f"saga {journal.saga_id} was started by saga {journal.parent}, which waits for its end at the "
+                "orchestrator; so it stays there"
+            )
         process = self._engine.contract.processes.get(journal.process)
         if process is None or not process.methods or process.aborting is None:
             raise OutOfOrder(

@@ -62,7 +62,10 @@ class LocalBus:
         if envelope.message_id in self._seen or self._dead:
             return
         self._seen.add(envelope.message_id)
-        delivery = Delivery(envelope.event, envelope.body, envelope.style, envelope.replay, len(self._seen), 1)
+        stored_us = int(asyncio.get_running_loop().time() * 1e6) + len(self._seen)
+        delivery = Delivery(
+            envelope.event, envelope.body, envelope.style, envelope.replay, len(self._seen), 1, stored_us
+        )
         for consumer in (*self._services, *self._trackers):
             if consumer.subjects is None or envelope.subject in consumer.subjects:
                 for _ in range(2 if self._rng.random() < TWICE else 1):

@@ -50,10 +50,10 @@ HYBRID = Coordination.COORDINATION_HYBRID
 class Placement:
     """Starts the sagas of orders."""
 
-    def __init__(self, surroundings: Surroundings, orchestrator: Orchestrator) -> None:
+    def __init__(self, surroundings: Surroundings) -> None:
         self._database = surroundings.database
         self._bus = surroundings.bus
-        self._orchestrator = orchestrator
+        self._orchestrator = Orchestrator(surroundings)
 
     async def place(self, request: PlaceOrderRequest) -> PlaceOrderResponse:
         """Takes an order; idempotent by its id. Raises AlreadyExists where another order has it."""

@@ -65,12 +65,11 @@ class OrdersService(OrdersServiceServicer):
     def join(self, surroundings: Surroundings) -> None:
         """Begins to look after orders whose saga did not start, or does not go on."""
         self._database = surroundings.database
-        orchestrator = Orchestrator(surroundings)
-        self._placement = Placement(surroundings, orchestrator)
+        self._placement = Placement(surroundings)
         surroundings.life.spawn("resume", self._placement.resume_for_ever())
         surroundings.life.spawn("heal", Healing(surroundings).heal_for_ever())
         surroundings.life.spawn("tell", Telling(surroundings).tell_for_ever())
-        surroundings.life.spawn("takeover", Takeover(surroundings, orchestrator).look_for_ever())
+        surroundings.life.spawn("takeover", Takeover(surroundings, Orchestrator(surroundings)).look_for_ever())
 
     async def PlaceOrder(self, request: PlaceOrderRequest, context: Any) -> PlaceOrderResponse:
         """Takes an order; see services.orders.placement."""

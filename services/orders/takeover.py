@@ -6,7 +6,7 @@ An order whose row has not changed for `STILL_S` is looked at, whichever side dr
       no answer to any of a look's questions    it is away: the starting event is published, and choreography goes on
       an answer: the saga is stalled            the orchestrator is told to hand it over
       ... or has come no further in that time   the same, for a few at a look
-      ... or waits, moves, or has not begun     it is left alone
+      ... or moves, or waits for what is known  it is left alone
     choreography does, and the broker is away   the orchestrator is told to start it, or to adopt it
 
 To be wrong about that does no harm: then both sides drive the order, each step happens once, and the pivot decides
@@ -200,8 +200,10 @@ def what_it_means(saga: api.Saga, now_us: int) -> Found:
         return Found.GIVEN
     if saga.status == api.SagaStatus.SAGA_STATUS_STALLED:
         return Found.STALLED
-    # One without steps waits for its turn; a try that failed is progress, too: somebody looks after it.
+    # A try that failed is progress, too: somebody looks after it. One without steps waits for its turn; one that waits
+    # for a participant that is known to be away would wait for it by choreography as well.
     lately = now_us - saga.updated.ToMicroseconds() < STILL_S * 1e6
-    if saga.status in _ENDED or saga.HasField("wakes") or not saga.steps or lately:
+    tried = any(step.status == api.StepStatus.STEP_STATUS_RUNNING and step.last_error for step in saga.steps)
+    if saga.status in _ENDED or saga.HasField("wakes") or not saga.steps or lately or tried:
         return Found.LEAVE
     return Found.STILL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,9 +58,13 @@ class FakeOrchestrator:
 
 
 def a_saga(
-    status: int = api.SAGA_STATUS_RUNNING, *, steps: int = 1, age_s: float = LONG_AGO_S, **fields: Any
+    status: int = api.SAGA_STATUS_RUNNING,
+    *,
+    steps: Sequence[api.Step] = (api.Step(),),
+    age_s: float = LONG_AGO_S,
+    **fields: Any,
 ) -> api.Saga:
-    saga = api.Saga(status=status, style=api.STYLE_ORCHESTRATED, steps=[api.Step()] * steps)  # type: ignore[arg-type]
+    saga = api.Saga(status=status, style=api.STYLE_ORCHESTRATED, steps=steps)  # type: ignore[arg-type]
     saga.updated.FromMicroseconds(tables.now_us() - int(age_s * 1e6))
     saga.MergeFrom(api.Saga(**fields))
     return saga
@@ -146,8 +151,14 @@ async def test_an_orchestrator_that_is_overloaded_keeps_its_orders(
 
 @pytest.mark.parametrize(
     "saga",
-    [a_saga(age_s=-60), a_saga(steps=0), a_saga(wakes={"seconds": 2**33}), a_saga(api.SAGA_STATUS_COMPLETED)],
-    ids=["moved lately", "waits for its turn", "only waits", "has ended"],
+    [
+        a_saga(age_s=-3600),
+        a_saga(steps=[]),
+        a_saga(wakes={"seconds": 2**33}),
+        a_saga(steps=[api.Step(status=api.STEP_STATUS_RUNNING, last_error="paused: away")]),
+        a_saga(api.SAGA_STATUS_COMPLETED),
+    ],
+    ids=["moved lately", "waits for its turn", "only waits", "waits for a participant", "has ended"],
 )
 async def test_a_saga_that_is_looked_after_is_left_alone(
     orders: Bench, watcher: Takeover, orchestrator: FakeOrchestrator, saga: api.Saga

@@ -145,7 +145,9 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def HandOver(self, request, context):
-        """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go.
+        """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go. One that
+        is being cancelled waits for the pivot's decision, as long as the caller's deadline allows (5 s at most; then, and
+        without a broker, UNAVAILABLE: try again). FAILED_PRECONDITION where no choreography would go on with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

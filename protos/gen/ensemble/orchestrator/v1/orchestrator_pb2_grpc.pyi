@@ -56,7 +56,10 @@ class OrchestratorServiceStub:
     RetrySaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.RetrySagaRequest, _orchestrator_pb2.RetrySagaResponse]
     """Sets a stalled saga going again. A choreographed one is adopted."""
     HandOver: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.HandOverRequest, _orchestrator_pb2.HandOverResponse]
-    """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go."""
+    """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go. One that
+    is being cancelled waits for the pivot's decision, as long as the caller's deadline allows (5 s at most; then, and
+    without a broker, UNAVAILABLE: try again). FAILED_PRECONDITION where no choreography would go on with it.
+    """
     Adopt: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.AdoptRequest, _orchestrator_pb2.AdoptResponse]
     """Takes a choreographed saga: its workflow runs under the same saga id; finished steps answer from their ledgers."""
     PruneSagas: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.PruneSagasRequest, _orchestrator_pb2.PruneSagasResponse]
@@ -94,7 +97,10 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     RetrySaga: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.RetrySagaRequest, _orchestrator_pb2.RetrySagaResponse]  # type: ignore[assignment]
     """Sets a stalled saga going again. A choreographed one is adopted."""
     HandOver: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.HandOverRequest, _orchestrator_pb2.HandOverResponse]  # type: ignore[assignment]
-    """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go."""
+    """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go. One that
+    is being cancelled waits for the pivot's decision, as long as the caller's deadline allows (5 s at most; then, and
+    without a broker, UNAVAILABLE: try again). FAILED_PRECONDITION where no choreography would go on with it.
+    """
     Adopt: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.AdoptRequest, _orchestrator_pb2.AdoptResponse]  # type: ignore[assignment]
     """Takes a choreographed saga: its workflow runs under the same saga id; finished steps answer from their ledgers."""
     PruneSagas: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.PruneSagasRequest, _orchestrator_pb2.PruneSagasResponse]  # type: ignore[assignment]
@@ -177,7 +183,10 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_pb2.HandOverRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.HandOverResponse, _abc.Awaitable[_orchestrator_pb2.HandOverResponse]]:
-        """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go."""
+        """Gives a running saga to choreography: its starting event is published (again) and the orchestrator lets go. One that
+        is being cancelled waits for the pivot's decision, as long as the caller's deadline allows (5 s at most; then, and
+        without a broker, UNAVAILABLE: try again). FAILED_PRECONDITION where no choreography would go on with it.
+        """
 
     @_abc_1.abstractmethod
     def Adopt(

@@ -34,7 +34,9 @@ class _CoordinationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Coordina
     COORDINATION_CHOREOGRAPHED: _Coordination.ValueType  # 2
     """The participants react to each other's events."""
     COORDINATION_HYBRID: _Coordination.ValueType  # 3
-    """The orchestrator first; choreography when it cannot be reached."""
+    """The orchestrator first; choreography when it cannot be reached. Where either of them dies or stalls in the middle,
+    the other one goes on.
+    """
 
 class Coordination(_Coordination, metaclass=_CoordinationEnumTypeWrapper):
     """Who drives an order's saga."""
@@ -46,7 +48,9 @@ COORDINATION_ORCHESTRATED: Coordination.ValueType  # 1
 COORDINATION_CHOREOGRAPHED: Coordination.ValueType  # 2
 """The participants react to each other's events."""
 COORDINATION_HYBRID: Coordination.ValueType  # 3
-"""The orchestrator first; choreography when it cannot be reached."""
+"""The orchestrator first; choreography when it cannot be reached. Where either of them dies or stalls in the middle,
+the other one goes on.
+"""
 Global___Coordination: _TypeAlias = Coordination  # noqa: Y015
 
 @_typing.final
@@ -67,7 +71,7 @@ class OrderState(_message.Message):
     coordination_asked: Global___Coordination.ValueType
     """The style that was asked for."""
     coordination_taken: Global___Coordination.ValueType
-    """The style that was taken; unspecified while the saga is not started yet."""
+    """Who drives it now: a HYBRID order changes sides by itself. Unspecified while the saga is not started yet."""
     tracking_number: _builtins.str
     """The carrier's number for the parcel, once it is dispatched."""
     @_builtins.property

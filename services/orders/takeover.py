@@ -18,6 +18,8 @@ only paused. What must not happen is that everybody moves at once because all is
 - an order changes sides no more often than it may be started again (`heals_max`, together with healing).
 
 When it is decided and the process dies before it is done, the order stands still again, and healing starts it again.
+A cancellation that an orchestrator had in hand when it died comes to the pivot when it is back, perhaps too late: who
+asked for it was not told that it is decided.
 """
 
 from __future__ import annotations

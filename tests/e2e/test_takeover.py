@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import grpc.aio
 import pytest
 
 from console import audit
@@ -152,8 +153,32 @@ async def test_sagas_are_handed_over_and_adopted_in_the_middle(
     await eventually(told, what="the sagas' ends")
 
 
+async def test_what_was_adopted_and_handed_over_stays_so_when_the_orchestrator_is_killed(
+    mesh: RunningMesh, client: MeshClient
+) -> None:
+    kept, given = an_order(), an_order()
+    with paused(mesh.pid_of("shipping")):
+        await place(client, kept, BY_EVENTS)
+        await place(client, given, ORCHESTRATED)
+        await client.orchestrator.HandOver(api.HandOverRequest(saga_id=given.order_id), timeout=10)
+        await eventually(lambda: adopted(client, kept), what="the tracker's sight of its start")
+        mesh.kill("orchestrator")
+    assert await ends(client, [kept, given]) == {"COMPLETED": 2}
+
+    async def shown() -> list[int]:
+        with contextlib.suppress(grpc.aio.AioRpcError):  # it is being started again
+            sagas = [await saga_of(client, order) for order in (kept, given)]
+            return [saga.style for saga in sagas if saga.HasField("ended")]
+        return []
+
+    async def agrees() -> bool:
+        return await shown() == [api.STYLE_ORCHESTRATED, api.STYLE_CHOREOGRAPHED]
+
+    await eventually(agrees, what="both sagas as what they were made")
+
+
 async def adopted(client: MeshClient, order: Order) -> bool:
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(grpc.aio.AioRpcError):  # the tracker may not have seen its start yet
         request = api.AdoptRequest(saga_id=order.order_id)
         return bool((await client.orchestrator.Adopt(request, timeout=5)).saga.style == api.STYLE_ORCHESTRATED)
     return False

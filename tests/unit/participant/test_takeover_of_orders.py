@@ -18,9 +18,7 @@ from services.orders.takeover import STILL_MAX, Takeover
 from shop.orders.v1.order_pb2 import Order
 from shop.orders.v1.orders_pb2 import Coordination
 from tests.builders import an_order
-from tests.unit.participant.participant_bench import BOTH, Bench, short
-
-DATABASES = BOTH
+from tests.unit.participant.participant_bench import Bench, short
 
 HYBRID, ORCHESTRATED = Coordination.COORDINATION_HYBRID, Coordination.COORDINATION_ORCHESTRATED
 BY_EVENTS = Coordination.COORDINATION_CHOREOGRAPHED

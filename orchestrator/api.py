@@ -19,6 +19,7 @@ from mesh.errors import OutOfOrder, Unavailable
 from mesh.paging import Cursor, page_size, parse_token
 from orchestrator import listing
 from orchestrator.engine import Engine
+from orchestrator.interventions import Undecided
 from orchestrator.journal import STALLED, Journal
 from orchestrator.listing import Filter
 from orchestrator.picture import Picture
@@ -124,20 +125,14 @@ class OrchestratorService(OrchestratorServiceServicer):
         """Publishes the starting event, then lets go: a saga that nobody drives would be worse than one of two.
 
         Then once more, as the tracker did not look at what the choreography did before. A cancellation that was
-        acknowledged, and of which only the orchestrator knows, is brought to its pivot first.
+        acknowledged, and of which only the orchestrator knows, is brought to its pivot first: choreography would not
+        remember it, and would race it.
         """
-        journal = await self._engine.get(request.saga_id)
-        if self._engine.awaits_pivot(journal):
-            journal = await self._settled(journal, lambda state: not self._engine.awaits_pivot(state), context)
-        if self._engine.awaits_pivot(journal) and journal.status != STALLED:
-            raise Unavailable(
-                f"not handed over: saga {journal.saga_id} is being cancelled, and the participant that decides has "
-                "not answered yet; the cancellation is kept, try again"
-            )
+        journal = await self._decided(await self._engine.get(request.saga_id), context)
         if not journal.ended:
             self._engine.check_choreography(journal)
             await self._publish_start(journal)
-            journal = await self._engine.let_go(request.saga_id)
+            journal = await self._let_go(journal, context)
         if not journal.ended:
             await self._publish_start(journal)
         return api.HandOverResponse(saga=journal.to_proto())
@@ -153,6 +148,25 @@ class OrchestratorService(OrchestratorServiceServicer):
         within_s = PRUNE_S if left_s is None else min(PRUNE_S, left_s / 2)
         pruned = await self._pruning.prune(request.older_than.seconds, within_s)
         return api.PruneSagasResponse(sagas=pruned.sagas, ledger_rows=pruned.ledger_rows)
+
+    async def _let_go(self, journal: Journal, context: Any) -> Journal:
+        while True:
+            try:
+                return await self._engine.let_go(journal.saga_id)
+            except Undecided:  # it was cancelled a moment ago
+                if (journal := await self._decided(journal, context)).status == STALLED:
+                    raise
+
+    async def _decided(self, journal: Journal, context: Any) -> Journal:
+        """The saga once its pivot has decided a cancellation that is under way, or it stalls; raises Unavailable."""
+        if self._engine.awaits_pivot(journal):
+            journal = await self._settled(journal, lambda state: not self._engine.awaits_pivot(state), context)
+        if self._engine.awaits_pivot(journal) and journal.status != STALLED:
+            raise Unavailable(
+                f"not handed over: saga {journal.saga_id} is being cancelled, and the participant that decides has "
+                "not answered yet; the cancellation is kept, try again"
+            )
+        return journal
 
     async def _settled(self, journal: Journal, settled: Callable[[Journal], bool], context: Any) -> Journal:
         """The saga once it is settled, or stalls; as it stands when its caller can wait no longer."""

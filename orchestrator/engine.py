@@ -168,8 +168,8 @@ class Engine:
     async def let_go(self, saga_id: str) -> Journal:
         """Drives a saga no longer, and marks it as choreographed. Calls under way are left in doubt.
 
-        Raises OutOfOrder while a cancellation is not decided (`awaits_pivot`): it was acknowledged, and must not be
-        forgotten; and where the process has no choreography.
+        Raises Undecided while a cancellation is not decided (`awaits_pivot`): it was acknowledged, and must not be
+        forgotten; OutOfOrder where no choreography would go on with it.
         """
         return await self._interventions.let_go(saga_id)
 

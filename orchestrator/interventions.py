@@ -45,6 +45,10 @@ from orchestrator.workflow import Workflows
 Change = Callable[[Journal], None]
 
 
+class Undecided(OutOfOrder):
+    """A cancellation was acknowledged that nobody would remember if the orchestrator let go now."""
+
+
 class Interventions:
     """What may be asked of the sagas of one engine. For use on one event loop."""
 
@@ -134,7 +138,7 @@ class Interventions:
                 return
             self.check_choreography(journal)
             if self.awaits_pivot(journal):
-                raise OutOfOrder(f"saga {saga_id} is being cancelled; hand it over once that is decided")
+                raise Undecided(f"saga {saga_id} is being cancelled; hand it over once that is decided")
             back = journal.status == COMPENSATING or self._is_turned_back(journal)
             journal.style, journal.cancelling = CHOREOGRAPHED, False
             _set_going(journal, COMPENSATING if back else RUNNING)

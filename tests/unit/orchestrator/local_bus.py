@@ -18,6 +18,8 @@ from services.participant.reactor import Reactor
 
 # On average, for an event to come to a consumer; and for one that could not be handled to come again.
 HOP_S, AGAIN_S = 0.004, 0.05
+# The broker's answer may come long after others have acted on the event.
+ACKS_S = (0.001, 0.001, 0.1)
 TWICE = 0.15  # of the deliveries
 DELIVERIES_MAX = 12
 
@@ -73,6 +75,7 @@ class LocalBus:
                     task = asyncio.create_task(self._deliver(consumer, delivery, name), name=name)
                     self._under_way.add(task)
                     task.add_done_callback(self._under_way.discard)
+        await asyncio.sleep(self._rng.choice(ACKS_S))
 
     def pause(self) -> None:
         """Nothing is delivered any more, until `resume`."""

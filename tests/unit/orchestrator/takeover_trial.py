@@ -7,8 +7,8 @@ that dies. Calls and events take their time, events come twice and in any order 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, cast
 
@@ -56,6 +56,7 @@ class Case:
     cancelled_at: str = ""
     by_customer: bool = False  # by CancelOrder; else by CancelSaga
     ends: str = "COMPENSATED"  # empty: either way
+    slow_s: Mapping[str, float] = field(default_factory=dict)  # what calls take on top, by method
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Trial:
         self._shop = shop
         self._bus = bus
         self._tables = journal
-        self._network = Network(shop, LEG_S, {}, holds_at_death=False)
+        self._network = Network(shop, LEG_S, case.slow_s, holds_at_death=False)
         self._scenario = replace(COMPLETING, order=case.order)
         self._acting: set[asyncio.Task[None]] = set()
         self._failures: list[BaseException] = []

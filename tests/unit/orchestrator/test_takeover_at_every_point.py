@@ -32,6 +32,9 @@ CASES = {
     "no carrier": Case(order(ship_to=ship_to("AQ"))),
 }
 CANCELLED = {
+    "cancelled before the fan-out": Case(order(), "call RecordOrder", ends=""),
+    # Else it would be on its way to the pivot before anybody can hand the saga over.
+    "cancelled by a slow call": Case(order(), "call RecordOrder", ends="", slow_s={"CancelOrder": 0.3}),
     "cancelled in the fan-out": Case(order(), "done AuthorizePayment", ends=""),
     "cancelled at the pivot": Case(order(), "call ConfirmOrder", ends=""),
     "cancelled behind the pivot": Case(order(), "reply ConfirmOrder", ends="COMPLETED"),

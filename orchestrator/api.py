@@ -154,7 +154,8 @@ class OrchestratorService(OrchestratorServiceServicer):
             try:
                 return await self._engine.let_go(journal.saga_id)
             except Undecided:  # it was cancelled a moment ago
-                if (journal := await self._decided(journal, context)).status == STALLED:
+                now = await self._engine.get(journal.saga_id)
+                if (await self._decided(now, context)).status == STALLED:
                     raise
 
     async def _decided(self, journal: Journal, context: Any) -> Journal:

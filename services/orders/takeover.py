@@ -206,6 +206,7 @@ def what_it_means(saga: api.Saga, now_us: int) -> Found:
     # for a participant that is known to be away would wait for it by choreography as well.
     lately = now_us - saga.updated.ToMicroseconds() < STILL_S * 1e6
     tried = any(step.status == api.StepStatus.STEP_STATUS_RUNNING and step.last_error for step in saga.steps)
-    if saga.status in _ENDED or saga.HasField("wakes") or not saga.steps or lately or tried:
+    begun = any(step.HasField("started") for step in saga.steps)  # the others are planned
+    if saga.status in _ENDED or saga.HasField("wakes") or not begun or lately or tried:
         return Found.LEAVE
     return Found.STILL

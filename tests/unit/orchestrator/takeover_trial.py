@@ -122,8 +122,8 @@ class Trial:
         self._life = Life(self._scenario, self._tables, self._network, process, alone=True)
         engine, database = self._life.engine, self._life.database
         watching = Watching(engine, database, self._life.changes)  # type: ignore[arg-type]  # a port
-        bus, pruning = cast(EventBus, self._bus), cast(Any, None)
-        self._api = OrchestratorService(engine, database, watching, bus, pruning)  # type: ignore[arg-type]
+        bus, nothing = cast(EventBus, self._bus), cast(Any, None)
+        self._api = OrchestratorService(engine, database, watching, nothing, bus, nothing)  # type: ignore[arg-type]
 
     async def _start(self) -> None:
         if self.plan.orchestrated:

@@ -46,8 +46,9 @@ def service(engine: EngineBench, bus: FakePublisher) -> OrchestratorService:
 
 
 def serving(bench: EngineBench, bus: FakePublisher) -> OrchestratorService:
+    nothing = cast(Any, None)
     watching = Watching(bench.engine, bench.database, bench.changes)
-    return OrchestratorService(bench.engine, bench.database, watching, cast(EventBus, bus), cast(Any, None))
+    return OrchestratorService(bench.engine, bench.database, watching, nothing, cast(EventBus, bus), nothing)
 
 
 async def hand_over(service: OrchestratorService, order: Order, caller: Caller | None = None) -> api.Saga:

@@ -58,7 +58,7 @@ class FakeOrchestrator:
 def a_saga(
     status: int = api.SAGA_STATUS_RUNNING,
     *,
-    steps: Sequence[api.Step] = (api.Step(),),
+    steps: Sequence[api.Step] = (api.Step(started={"seconds": 1}),),
     age_s: float = LONG_AGO_S,
     **fields: Any,
 ) -> api.Saga:
@@ -151,9 +151,9 @@ async def test_an_orchestrator_that_is_overloaded_keeps_its_orders(
     "saga",
     [
         a_saga(age_s=-3600),
-        a_saga(steps=[]),
+        a_saga(steps=[api.Step()]),
         a_saga(wakes={"seconds": 2**33}),
-        a_saga(steps=[api.Step(status=api.STEP_STATUS_RUNNING, last_error="paused: away")]),
+        a_saga(steps=[api.Step(status=api.STEP_STATUS_RUNNING, started={"seconds": 1}, last_error="paused: away")]),
         a_saga(api.SAGA_STATUS_COMPLETED),
     ],
     ids=["moved lately", "waits for its turn", "only waits", "waits for a participant", "has ended"],

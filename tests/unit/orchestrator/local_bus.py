@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from eventbus.consumer import Delivery
 from eventbus.envelope import Envelope
+from mesh.clock import LoopClock
 from mesh.errors import Invalid, MeshError, StepMismatch
 from services.participant.reactor import Reactor
 
@@ -64,7 +65,7 @@ class LocalBus:
         if envelope.message_id in self._seen or self._dead:
             return
         self._seen.add(envelope.message_id)
-        stored_us = int(asyncio.get_running_loop().time() * 1e6) + len(self._seen)
+        stored_us = LoopClock().now_us()
         delivery = Delivery(
             envelope.event, envelope.body, envelope.style, envelope.replay, len(self._seen), 1, stored_us
         )

@@ -195,7 +195,7 @@ def _between(edges: Iterator[Edge]) -> set[Edge]:
 
 def test_the_json_graph_has_every_edge(contract: dict[str, Any], expected: set[Edge]) -> None:
     assert len(expected) > 15
-    assert contract["processes"] == ["fulfil-order"]
+    assert contract["processes"] == ["fulfil-order", "promise-delivery"]
     assert _between((edge["source"], edge["event"], edge["target"]) for edge in contract["edges"]) == expected
 
 

@@ -30,7 +30,7 @@ from console.commands.common import Failed, json_option
 def compare(quick: bool, names: tuple[str, ...], html: Path | None, as_json: bool) -> None:
     """Measure the same orders in each style, side by side, healthy and under faults.
 
-    Starts a mesh of its own in a temporary folder, and ends it. Takes about six minutes; exit 1 where an order did not
+    Starts a mesh of its own in a temporary folder, and ends it. Takes about four minutes; exit 1 where an order did not
     end or the books are wrong.
     """
     from console import control, display

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sql
 
 from ensemble.orchestrator.v1.orchestrator_pb2 import SagaStatus
-from mesh.database import DatabaseLost, DatabaseMissing, open_read_only
+from mesh.database import DatabaseLost, DatabaseMissing
+from mesh.databases import open_read_only
 from mesh.settings import EVENTS_KEPT_S, Settings
 from orchestrator.tables import SAGAS
 from services import SERVICES

@@ -182,7 +182,8 @@ class Supervisor:
     def _look_for_database(self) -> None:
         """Tells of a server that cannot be reached now, rather than by parts that die one after the other."""
         if self.database_url:
-            from mesh.database import DatabaseLost, DatabaseMissing, open_read_only  # half a second, for those who wait
+            from mesh.database import DatabaseLost, DatabaseMissing
+            from mesh.databases import open_read_only  # half a second, for those who wait
 
             try:
                 with contextlib.suppress(DatabaseMissing):  # the parts make what is missing

@@ -10,6 +10,7 @@ projection   fills requests from events, and events from requests and responses,
 validation   the rules of the contracts, on either transport
 errors       one error type, as google.rpc.Status with ErrorInfo
 database     transactions: the port that every part of the mesh uses
+databases    opens the one that the settings name
 sqlite       its default backend: a file for each part, group commit
 postgres     its backend for parts with replicas
 sql          the SQL that both backends understand

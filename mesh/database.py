@@ -2,6 +2,7 @@
 
     mesh.sqlite    a file of its own in the mesh's data folder, one process (the default)
     mesh.postgres  a schema of its own in a PostgreSQL database, shared by all replicas of the part
+    mesh.databases opens the one that the settings name
 
 Works are plain functions of a transaction. They may run more than once (a batch was rolled back, two transactions
 deadlocked, a connection broke before its commit), so they must have no effect outside their transaction; and on
@@ -14,13 +15,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import sqlalchemy as sql
 from sqlalchemy import Connection
-
-from mesh.settings import Settings
 
 T = TypeVar("T")
 
@@ -58,39 +55,6 @@ class Schema(Protocol):
 
     def create_all(self, bind: Connection, /) -> Any:
         """Makes what is missing, in the transaction of `bind`. No other process does the same meanwhile."""
-
-
-def open_database(settings: Settings, name: str, *schemas: Schema) -> Database:
-    """The database of the part `name`, with its tables; raises OSError or DatabaseLost. Blocks while it opens."""
-    # Imported here, so that nobody pays for a backend that is not used.
-    if settings.database_url:
-        from mesh.postgres import PostgresDatabase
-
-        return PostgresDatabase(
-            settings.database_url, name, *schemas, connections_max=settings.database_connections_max
-        )
-    from mesh.sqlite import SqliteDatabase
-
-    return SqliteDatabase(sqlite_path(settings, name), *schemas)
-
-
-def open_read_only(settings: Settings, name: str) -> sql.Engine:
-    """The database of the part `name`, to look at from another process; raises DatabaseMissing or DatabaseLost."""
-    if settings.database_url:
-        from mesh import postgres
-
-        return postgres.open_read_only(settings.database_url, name)
-    from mesh import sqlite
-
-    path = sqlite_path(settings, name)
-    if not path.exists():
-        raise DatabaseMissing(f"no database of {name} in {settings.data}")
-    return sqlite.open_read_only(path)
-
-
-def sqlite_path(settings: Settings, name: str) -> Path:
-    """Where a part keeps its file."""
-    return settings.data / "databases" / f"{name}.db"
 
 
 @contextlib.contextmanager

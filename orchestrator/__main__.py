@@ -19,7 +19,7 @@ from mesh import lifecycle, telemetry
 from mesh.addresses import Addresses
 from mesh.changes import Changes
 from mesh.contract import Contract
-from mesh.database import open_database
+from mesh.databases import open_database
 from mesh.errors import Unavailable
 from mesh.lifecycle import Lifecycle
 from mesh.server import Server, bind

@@ -28,7 +28,7 @@ from google.protobuf import any_pb2
 from ensemble.orchestrator.v1.orchestrator_pb2 import RunSagaRequest, SagaStatus
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from mesh import machine
-from mesh.database import sqlite_path
+from mesh.databases import sqlite_path
 from mesh.lifecycle import spare_the_collector
 from mesh.settings import Settings
 from scripts.benchmarks import history as past

@@ -19,7 +19,8 @@ from eventbus.consumer import Consumer
 from mesh.addresses import Addresses
 from mesh.channel import connect
 from mesh.contract import service_name
-from mesh.database import Database, open_database
+from mesh.database import Database
+from mesh.databases import open_database
 from mesh.lifecycle import Lifecycle
 from mesh.server import Server, bind
 from mesh.settings import Settings

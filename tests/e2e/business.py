@@ -12,7 +12,7 @@ import sqlalchemy as sql
 
 from console import audit
 from console.client import MeshClient
-from mesh.database import open_read_only
+from mesh.databases import open_read_only
 from mesh.settings import Settings
 from services import SERVICES
 from services.participant.participant import LEDGER

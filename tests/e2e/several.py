@@ -17,7 +17,7 @@ from console import control
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from mesh.channel import connect
-from mesh.database import open_read_only
+from mesh.databases import open_read_only
 from mesh.settings import Settings
 from orchestrator.journal import ENDED
 from orchestrator.tables import ORCHESTRATORS, SAGAS, STEPS

@@ -20,7 +20,7 @@ from google.protobuf.duration_pb2 import Duration
 from console import audit
 from console.client import MeshClient
 from ensemble.orchestrator.v1.orchestrator_pb2 import GetSagaRequest, PruneSagasRequest, SagaStatus
-from mesh.database import open_read_only, sqlite_path
+from mesh.databases import open_read_only, sqlite_path
 from mesh.settings import DAY_S, Settings
 from orchestrator import store
 from services import SERVICES

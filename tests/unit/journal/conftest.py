@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mesh.database import Database, open_database
+from mesh.database import Database
+from mesh.databases import open_database
 from mesh.settings import Settings
 from orchestrator.tables import METADATA
 from tests.unit.journal.journal_bench import JournalBench

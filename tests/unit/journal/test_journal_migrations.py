@@ -15,7 +15,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from mesh.database import Database, open_database
+from mesh.database import Database
+from mesh.databases import open_database
 from mesh.migrations import TooNew
 from mesh.settings import Settings
 from orchestrator import leases, store

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from mesh.database import open_database
+from mesh.databases import open_database
 from mesh.paging import Cursor
 from mesh.settings import Settings
 from orchestrator import listing, store

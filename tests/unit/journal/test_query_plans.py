@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection
 
-from mesh.database import open_database
+from mesh.databases import open_database
 from mesh.paging import Cursor
 from mesh.settings import Settings
 from orchestrator import leases, listing, pruning, stalled, store, watching

@@ -14,7 +14,8 @@ import sqlalchemy as sql
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from mesh.database import Database, DatabaseMissing, open_database, open_read_only, savepoint, serialize
+from mesh.database import Database, DatabaseMissing, savepoint, serialize
+from mesh.databases import open_database, open_read_only
 from mesh.errors import Refused, Unavailable
 from mesh.settings import Settings
 from mesh.sql import insert

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.database import open_database
+from mesh.databases import open_database
 from mesh.settings import WrongSetting, load_settings
 from mesh.sqlite import SqliteDatabase
 from tests.unit.mesh.notes import METADATA

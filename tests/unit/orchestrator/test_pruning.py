@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sql
 
 from ensemble.participant.v1.participant_pb2 import PruneLedgerRequest, PruneLedgerResponse
-from mesh.database import Database, open_database
+from mesh.database import Database
+from mesh.databases import open_database
 from mesh.errors import Invalid, NotFound, Unavailable
 from mesh.settings import DAY_S, Settings
 from orchestrator import pruning, store

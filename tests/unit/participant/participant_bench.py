@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from eventbus.bus import Extent, Unpublished
 from eventbus.envelope import CHOREOGRAPHED, Envelope
 from mesh import errors
-from mesh.database import open_database
+from mesh.databases import open_database
 from mesh.registry import message_class
 from mesh.settings import Settings
 from services.participant.ledger import Row, StepId

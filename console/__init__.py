@@ -13,5 +13,6 @@ broker       the connection that this takes
 graph        `ensemble graph`: the choreography from the contracts
 verification `ensemble verify`: the contracts proved, and the workflows compared with the choreography
 audit        `ensemble audit`: the books of all services
+comparison   `ensemble compare`: the same orders in each style, side by side
 demo         what `scripts/demo` shows
 """

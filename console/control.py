@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -105,6 +106,17 @@ def down(data: Path) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"the mesh in {data} does not end; its supervisor has pid {supervisor}")
         time.sleep(0.05)
+
+
+def end(data: Path) -> None:
+    """Ends a mesh, where one runs, whatever is pressed meanwhile. For the main thread; raises TimeoutError."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with contextlib.suppress(NotRunning):
+            down(data)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def health(mesh: MeshFile) -> list[PartStatus]:

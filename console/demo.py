@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import signal
 import sys
@@ -77,20 +76,13 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("interrupted", markup=False)
     finally:
-        _end(data)
+        control.end(data)
     if status == 0:
         console.print(f"\ndone in {time.monotonic() - began:.0f} s; everything is stopped", markup=False)
         shutil.rmtree(data, ignore_errors=True)
     else:
         console.print(f"the logs are in {data / 'logs'}", markup=False)
     sys.exit(status)
-
-
-def _end(data: Path) -> None:
-    """Stops the mesh, whatever else is pressed meanwhile."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(control.NotRunning):
-        control.down(data)
 
 
 async def _orders(data: Path) -> None:

@@ -1,7 +1,7 @@
 """Who has to know whom, from the contracts alone.
 
 A part knows another one where it calls its methods, or where it reacts to its events: it has to be changed, and started
-again, when these change.
+again, when these change. Those who observe from outside do so in either style, and are left out.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Coupling:
 
 
 def orchestrated(process: Process) -> Coupling:
-    """The orchestrator knows all participants, and these know nobody."""
+    """The orchestrator knows all participants; of these only the one that asks it to start knows anybody, it."""
     services = sorted({service_name(method.service) for method in process.methods})
-    return Coupling({ORCHESTRATOR: tuple(services), **dict.fromkeys(services, ())})
+    return Coupling({ORCHESTRATOR: tuple(services), **dict.fromkeys(services, ()), _starter(process): (ORCHESTRATOR,)})
 
 
 def choreographed(contract: Contract, process: Process) -> Coupling:
@@ -46,8 +46,15 @@ def choreographed(contract: Contract, process: Process) -> Coupling:
     for method in process.methods:
         service = service_name(method.service)
         emitters = {service_name(source.service) for event in method.on for source in contract.sources_of(event)}
+        if process.start.full_name in method.on:
+            emitters.add(_starter(process))
         knows.setdefault(service, set()).update(emitters - {service})
     return Coupling({service: tuple(sorted(others)) for service, others in sorted(knows.items())})
+
+
+def _starter(process: Process) -> str:
+    """Whose the starting event is, by its package."""
+    return service_name(process.start.full_name)
 
 
 def both(one: Coupling, other: Coupling) -> Coupling:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -122,10 +123,13 @@ FAULTS = (
 
 
 async def all_serve(data: Path, within_s: float) -> None:
-    """Returns once every part serves again; raises TimeoutError."""
-    async with asyncio.timeout(within_s):
-        while True:
-            states = await control.health(control.running(data))
-            if all(one.state == control.SERVING for one in states):
-                return
-            await asyncio.sleep(0.1)
+    """Returns once every part serves again; raises TimeoutError, which says which one does not."""
+    deadline = time.monotonic() + within_s
+    while True:
+        states = await control.health(control.running(data))
+        away = [one.part.name for one in states if one.state != control.SERVING]
+        if not away:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{', '.join(away)} did not serve again within {within_s:.0f} s after a fault")
+        await asyncio.sleep(0.1)

@@ -51,15 +51,19 @@ class Flow:
         self._tasks: set[asyncio.Task[None]] = set()
         self.samples: list[Sample] = []
 
-    async def at_once(self, count: int, seconds: float) -> None:
-        """So many at a time, until the time is over and the last have ended."""
+    async def at_once(self, count: int, seconds: float, rest_s: float) -> None:
+        """So many at a time, until the time is over and the last have ended. TimeoutError: they do not, in `rest_s`."""
         ends = time.monotonic() + seconds
 
         async def one_after_the_other() -> None:
             while time.monotonic() < ends:
                 await self._one()
 
-        await asyncio.gather(*(one_after_the_other() for _ in range(count)))
+        try:
+            async with asyncio.timeout(seconds + rest_s):
+                await asyncio.gather(*(one_after_the_other() for _ in range(count)))
+        except TimeoutError:
+            raise TimeoutError(f"orders on a healthy mesh have not ended after {rest_s:.0f} s") from None
 
     async def at_a_pace(self, per_second: float, stop: asyncio.Event) -> None:
         """So many a second, whatever becomes of those before."""
@@ -71,7 +75,8 @@ class Flow:
             task.add_done_callback(self._tasks.discard)
             number += 1
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), max(0.0, first + number / per_second - time.monotonic()))
+                async with asyncio.timeout(first + number / per_second - time.monotonic()):
+                    await stop.wait()
 
     async def rest(self, within_s: float) -> None:
         """Waits for those under way, so long at most; what has not ended then is not followed further."""

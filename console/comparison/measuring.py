@@ -7,6 +7,7 @@ styles at once, on the same mesh, under the very same fault; so they also share 
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,19 +49,39 @@ class Plan:
     before_s: float
     fault_s: float
     after_s: float
+    within_s: float = math.inf  # of the whole run but its start and its end; what does not fit is left out, and said
+
+    @property
+    def scenario_s(self) -> float:
+        """How long one fault takes, with as long again for its last orders to end."""
+        return 2 * (self.before_s + self.fault_s + self.after_s)
 
 
 FULL = Plan(warm_s=2.0, rounds=5, round_s=4.0, at_once=16, per_second=10.0, before_s=3.0, fault_s=12.0, after_s=8.0)
-QUICK = Plan(warm_s=1.0, rounds=2, round_s=2.0, at_once=16, per_second=5.0, before_s=1.0, fault_s=4.0, after_s=2.0)
+QUICK = Plan(
+    warm_s=1.0,
+    rounds=2,
+    round_s=2.0,
+    at_once=16,
+    per_second=5.0,
+    before_s=1.0,
+    fault_s=4.0,
+    after_s=2.0,
+    within_s=100.0,
+)
 
 
 def compare(plan: Plan, faults: Sequence[Fault], say: Say) -> Comparison:
-    """Measures; tells what it is at. Raises control.StartFailed, and TimeoutError where the mesh does not recover."""
+    """Measures; tells what it is at. Raises control.StartFailed, and TimeoutError where the mesh does not recover.
+
+    For the main thread: what is started is ended, also on Ctrl-C.
+    """
     with _own_mesh(say) as data:
         return asyncio.run(_compare(data, plan, faults, say))
 
 
 async def _compare(data: Path, plan: Plan, faults: Sequence[Fault], say: Say) -> Comparison:
+    ends = time.monotonic() + plan.within_s
     settings = Settings(data=data)
     contract = Contract.of_packages(*settings.contract_packages)
     process = contract.processes[PROCESS]
@@ -71,9 +92,13 @@ async def _compare(data: Path, plan: Plan, faults: Sequence[Fault], say: Say) ->
         await mesh.inventory.SetStock(SetStockRequest(sku=DEFAULT_SKU, on_hand=STOCK), timeout=10)
         comparison.healthy = await _healthy(mesh, data, plan, say)
     for number, fault in enumerate(faults, 1):
+        if time.monotonic() + plan.scenario_s > ends:
+            comparison.left_out = [one.name for one in faults[number - 1 :]]
+            say(f"no time is left for {', '.join(comparison.left_out)}")
+            break
         say(f"fault {number} of {len(faults)}: {fault.title}")
         async with MeshClient(settings) as mesh:
-            comparison.scenarios.append(await _under(fault, mesh, data, plan))
+            comparison.scenarios.append(await _under(fault, mesh, data, plan, ends))
         await all_serve(data, SERVE_S)
     say("the books of all services")
     comparison.faults = await _books(settings)
@@ -89,27 +114,27 @@ def _own_mesh(say: Say) -> Iterator[Path]:
         try:
             yield data
         finally:
-            control.down(data)
+            control.end(data)
 
 
 async def _healthy(mesh: MeshClient, data: Path, plan: Plan, say: Say) -> dict[str, Healthy]:
     rounds: dict[str, list[Round]] = {style: [] for style in STYLES}
     for style in STYLES:
-        await Flow(mesh, style, 0.0).at_once(plan.at_once, plan.warm_s)
+        await Flow(mesh, style, 0.0).at_once(plan.at_once, plan.warm_s, END_S)
     async with traffic.messages(control.running(data).nats_url) as messages:
         for number in range(1, plan.rounds + 1):
             for style in STYLES:
                 say(f"healthy, round {number} of {plan.rounds}: {style.lower()}")
                 before, began = await messages.settled(), time.monotonic()
                 flow = Flow(mesh, style, began)
-                await flow.at_once(plan.at_once, plan.round_s)
+                await flow.at_once(plan.at_once, plan.round_s, END_S)
                 seconds = time.monotonic() - began
                 calls = await traffic.calls(mesh, [sample.order_id for sample in flow.samples])
                 rounds[style].append(Round(flow.samples, seconds, await messages.settled() - before, calls))
     return {style: Healthy(of_style) for style, of_style in rounds.items()}
 
 
-async def _under(fault: Fault, mesh: MeshClient, data: Path, plan: Plan) -> Scenario:
+async def _under(fault: Fault, mesh: MeshClient, data: Path, plan: Plan, ends: float) -> Scenario:
     began = time.monotonic()
     flows = {style: Flow(mesh, style, began) for style in STYLES}
     stop = asyncio.Event()
@@ -123,7 +148,8 @@ async def _under(fault: Fault, mesh: MeshClient, data: Path, plan: Plan) -> Scen
         right_s = time.monotonic() - began
         await asyncio.sleep(plan.after_s)
         stop.set()
-    await asyncio.gather(*(flow.rest(END_S) for flow in flows.values()))
+    rest_s = max(0.0, min(END_S, ends - time.monotonic()))
+    await asyncio.gather(*(flow.rest(rest_s) for flow in flows.values()))
     ended = {style: UnderFault(flow.samples, wrong_s, right_s) for style, flow in flows.items()}
     return Scenario(fault.name, fault.title, ended)
 

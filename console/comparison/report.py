@@ -41,6 +41,8 @@ def _body(comparison: Comparison) -> Iterator[str]:
     yield f"<h2>Who has to know whom</h2>{_coupling(comparison)}"
     for scenario in comparison.scenarios:
         yield from _scenario(scenario)
+    if comparison.left_out:
+        yield f"<p>Left out, for want of time: {escape(', '.join(comparison.left_out))}.</p>"
     yield "<h2>The books</h2>"
     if comparison.faults:
         yield f'<ul class="bad">{"".join(f"<li>{escape(fault)}</li>" for fault in comparison.faults)}</ul>'

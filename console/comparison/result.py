@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
@@ -15,6 +16,11 @@ def percentile(values: list[float], share: float) -> float:
     """The value that so great a share of the others does not exceed; of no values, nan."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
+
+
+def _known(value: float, digits: int) -> float | None:
+    """For JSON, which has no nan."""
+    return None if math.isnan(value) else round(value, digits)
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,8 @@ class Healthy:
         return {
             "orders": self.orders,
             "per_second": round(self.per_second, 1),
-            "p50_ms": round(percentile(self.latencies_ms, 0.5), 2),
-            "p99_ms": round(percentile(self.latencies_ms, 0.99), 2),
+            "p50_ms": _known(percentile(self.latencies_ms, 0.5), 2),
+            "p99_ms": _known(percentile(self.latencies_ms, 0.99), 2),
             "messages_per_order": round(self.messages_per_order, 2),
             "calls_per_order": round(self.calls_per_order, 2),
         }
@@ -121,8 +127,8 @@ class UnderFault:
             "placed_during": len(self.during),
             "accepted_during": self.accepted_during,
             "ended_during": self.ended_during,
-            "p50_s": round(self.p50_s, 3),
-            "longest_s": round(self.longest_s, 2),
+            "p50_s": _known(self.p50_s, 3),
+            "longest_s": _known(self.longest_s, 2),
             "recovery_s": round(self.recovery_s, 2),
             "open": self.open,
             "samples": [asdict(one) for one in self.samples],
@@ -159,6 +165,7 @@ class Comparison:
     coupling: dict[str, Coupling] = field(default_factory=dict)
     joining: tuple[str, ...] = ()  # which services' contracts a further step before the pivot changes, choreographed
     scenarios: list[Scenario] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # names of faults for which no time was left
     faults: list[str] = field(default_factory=list)  # what the audit of all books found at the end
 
     @property
@@ -175,5 +182,6 @@ class Comparison:
             "coupling": {style: one.to_json() for style, one in self.coupling.items()},
             "joining": list(self.joining),
             "scenarios": [one.to_json() for one in self.scenarios],
+            "left_out": self.left_out,
             "audit": self.faults,
         }

@@ -23,6 +23,8 @@ def _parts(comparison: Comparison) -> Iterator[RenderableType]:
     yield _coupling(comparison)
     if comparison.scenarios:
         yield _faults(comparison)
+    if comparison.left_out:
+        yield Text(f"left out, for want of time: {', '.join(comparison.left_out)}", style="yellow")
     verdict = "; ".join(comparison.faults) or "the books of all services are right"
     yield Text(verdict, style="red" if comparison.faults else "green")
 

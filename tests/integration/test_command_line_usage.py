@@ -99,6 +99,8 @@ def test_without_a_mesh_a_command_exits_1_with_one_line_that_names_the_folder(co
         "dead-letters replay 1 --all",
         "dead-letters replay 1 --service inventory",
         "graph --format pdf",
+        "compare --fault earthquake",
+        "compare --html /no/such/folder/report.html",
         "no-such-command",
     ],
 )
@@ -107,6 +109,21 @@ def test_wrong_usage_exits_2(command: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Error: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENSEMBLE_NATS_URL", "nats://elsewhere:4222"),
+        ("ENSEMBLE_DATABASE_URL", "postgresql://elsewhere/shop"),
+        ("ENSEMBLE_ADDRESSES", '{"payments": "elsewhere:1"}'),
+    ],
+)
+def test_parts_that_run_elsewhere_are_not_compared(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    done = ensemble("compare", "--quick")
+    assert done.returncode == 2
+    assert f"unset it, as in `env -u {name} ensemble compare`" in done.stderr
 
 
 def test_replicas_are_told_to_need_postgresql(tmp_path: Path) -> None:

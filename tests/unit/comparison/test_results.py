@@ -56,3 +56,10 @@ def test_as_json_it_has_every_style_in_every_part() -> None:
     assert styles == found["healthy"].keys() == found["coupling"].keys() == found["scenarios"][0]["styles"].keys()
     assert found["healthy"]["HYBRID"]["messages_per_order"] == 8.0
     assert found["scenarios"][0]["styles"]["HYBRID"]["samples"][0]["placed_s"] == 3.0
+
+
+def test_where_nothing_ended_json_says_null_and_no_nan() -> None:
+    nothing = under_fault(Sample("lost", 3.5))
+    found = json.loads(json.dumps(nothing.to_json(), allow_nan=False))
+    assert (found["p50_s"], found["longest_s"], found["open"]) == (None, None, 1)
+    json.dumps(Healthy([Round([Sample("lost", 0.0)], 1.0, 0, 0)]).to_json(), allow_nan=False)

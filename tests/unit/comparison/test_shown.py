@@ -74,6 +74,15 @@ def test_a_style_of_which_nothing_ended_is_shown_without_a_time() -> None:
     assert read(report.page(comparison)).open == []
 
 
+def test_what_was_left_out_for_want_of_time_is_said() -> None:
+    comparison = a_comparison(left_out=["dead-broker"])
+    text = io.StringIO()
+    Console(file=text, width=100).print(table.show(comparison))
+    for shown in (text.getvalue(), report.page(comparison)):
+        assert re.search(r"eft out, for want of time: dead-broker", shown)
+    assert comparison.to_json()["left_out"] == ["dead-broker"]
+
+
 def test_a_dot_stands_where_its_order_was_placed() -> None:
     axes = plots.Axes(10.0, 4.0)
     drawn = plots.timeline({"HYBRID": [(5.0, 2.0)]}, 2.0, 10.0, "s", "s")

@@ -6,7 +6,12 @@ noop           participants that answer with constants
 ledger         participants with the real machinery, whose handlers do nothing
 conductor      the orchestrator, with the chain as its workflow
 
+choreographed  the subject: the shop's way forward by events, by hand and by participants
+relay          one service of it, by hand in nats-py
+endings        a client that publishes its first event, and waits for its last
+
 Shared by all subjects:
+plan           what the command line asks for
 parts          the processes of a mesh, in a temporary folder
 load           so many at a time, for so long
 turns          several subjects in turns, and their ratios

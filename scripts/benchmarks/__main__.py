@@ -6,6 +6,7 @@ import signal
 
 import click
 
+from scripts.benchmarks.choreographed import choreographed
 from scripts.benchmarks.orchestrated import orchestrated
 from scripts.benchmarks.parked import parked
 
@@ -17,6 +18,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+main.add_command(choreographed)
 main.add_command(orchestrated)
 main.add_command(parked)
 

@@ -15,6 +15,10 @@ class TooShort(Exception):
     """A round ended before anything that it counts; measure longer, with --seconds."""
 
 
+class Incomplete(Exception):
+    """A saga did not end as completed."""
+
+
 @dataclass(frozen=True)
 class Round:
     """What one round measured."""

@@ -38,10 +38,10 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running_broker(folder: Path) -> Iterator[str]:
+def running_broker(folder: Path, *, sync_interval: str = "always") -> Iterator[str]:
     """Starts a nats-server and ends it; its URL."""
     address = free_address()
-    configuration = broker.write_configuration(folder / "nats", address)
+    configuration = broker.write_configuration(folder / "nats", address, sync_interval=sync_interval)
     with _running("nats-server", [broker.executable(), "-c", str(configuration)], folder, {}, address):
         yield f"nats://{address}"
 

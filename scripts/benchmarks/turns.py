@@ -30,7 +30,7 @@ class Subject:
 class Turns:
     """What the subjects came to at one number in flight, round by round. The first is what others are compared with."""
 
-    participants: str
+    common: dict[str, str]  # what holds for all of them, by its name
     in_flight: int
     rounds: dict[Subject, list[Round]]
 
@@ -39,7 +39,7 @@ class Turns:
         for subject, rounds in self.rounds.items():
             yield {
                 "subject": subject.name,
-                "participants": self.participants,
+                **self.common,
                 "in_flight": self.in_flight,
                 "history": subject.history,
                 **Figures.of(rounds).to_json(),
@@ -57,14 +57,16 @@ class Turns:
             yield f"{'':13}{subject.title} / {first.title}: throughput {throughput.text(2)}, p50 {p50.text(2)}{remark}"
 
     def _line(self, subject: Subject, rounds: list[Round]) -> str:
-        return f"{self.participants:<6} {self.in_flight:>4}  {subject.title:<5} {Figures.of(rounds).text()}"
+        return (
+            f"{' '.join(self.common.values()):<6} {self.in_flight:>4}  {subject.title:<5} {Figures.of(rounds).text()}"
+        )
 
 
 async def take_turns(
-    subjects: Sequence[Subject], *, participants: str, in_flight: int, rounds: int, seconds: float
+    subjects: Sequence[Subject], *, common: dict[str, str], in_flight: int, rounds: int, seconds: float
 ) -> Turns:
     """Measures each subject once a round, for so many seconds."""
-    turns = Turns(participants, in_flight, {subject: [] for subject in subjects})
+    turns = Turns(common, in_flight, {subject: [] for subject in subjects})
     for _ in range(rounds):
         for subject, measured in turns.rounds.items():
             measured.append(await measure(subject.once, in_flight=in_flight, seconds=seconds))

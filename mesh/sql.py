@@ -5,7 +5,8 @@ A partial index needs its condition twice, as `sqlite_where` and `postgresql_whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,32 +32,40 @@ class Prepared:
     """A statement that is run very often: compiled once for each dialect, then given to the driver as it is.
 
     It costs a third of what SQLAlchemy's own execution does. Parameters are tuples in the order in which the compiled
-    statement has them: for an INSERT of all columns, that of the table. Values are passed to the driver unchanged, so
-    this is for integers, texts, bytes and None.
+    statement has them: for an INSERT of all columns, that of the table; one that stands twice in it is given twice.
+    Values are passed to the driver and back unchanged, so this is for integers, texts, bytes, booleans (which SQLite
+    gives back as integers) and None.
     """
 
-    def __init__(self, statement: sqlalchemy.Insert) -> None:
+    def __init__(self, statement: sqlalchemy.Insert | sqlalchemy.Update | sqlalchemy.Select[Any]) -> None:
         self._statement = statement
         self._texts: dict[str, str] = {}
 
     def run(self, tx: Connection, parameters: Sequence[Any]) -> int:
         """Runs it once; returns how many rows it wrote."""
-        cursor = tx.connection.cursor()
-        try:
+        with self._cursor(tx) as cursor:
             cursor.execute(self._text(tx), parameters)
             return int(cursor.rowcount)
-        except _errors(tx) as error:
-            raise _wrapped(error, self._text(tx), tx) from error
-        finally:
-            cursor.close()
 
     def run_many(self, tx: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Runs it for each row."""
         if not rows:
             return
+        with self._cursor(tx) as cursor:
+            cursor.executemany(self._text(tx), rows)
+
+    def rows(self, tx: Connection, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """What it selects."""
+        with self._cursor(tx) as cursor:
+            cursor.execute(self._text(tx), parameters)
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
+
+    @contextlib.contextmanager
+    def _cursor(self, tx: Connection) -> Iterator[Any]:
         cursor = tx.connection.cursor()
         try:
-            cursor.executemany(self._text(tx), rows)
+            yield cursor
         except _errors(tx) as error:
             raise _wrapped(error, self._text(tx), tx) from error
         finally:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from mesh.contract import Contract, Method
 from mesh.errors import StepMismatch
 from mesh.projection import Disagreement, project
+from mesh.sql import Prepared
 
 
 def arrivals_table(metadata: sql.MetaData) -> sql.Table:
@@ -44,8 +45,8 @@ class Joins:
     def __init__(self, table: sql.Table, contract: Contract) -> None:
         self._contract = contract
         of_saga = (table.c.saga_id == sql.bindparam("k_saga")) & (table.c.method == sql.bindparam("k_method"))
-        self._find = sql.select(table.c.event, table.c.body, table.c.replay).where(of_saga)
-        self._add = table.insert()
+        self._find = Prepared(sql.select(table.c.event, table.c.body, table.c.replay).where(of_saga))
+        self._add = Prepared(table.insert())
         self._renew = (
             table.update()
             .where(of_saga, table.c.event == sql.bindparam("k_event"))
@@ -55,18 +56,19 @@ class Joins:
     def arrive(self, tx: Connection, method: Method, saga_id: str, event: Message, replay: str) -> Joined | None:
         """Records an arrival; the request once all have arrived. Raises StepMismatch where they disagree."""
         name = event.DESCRIPTOR.full_name
-        key = {"k_saga": saga_id, "k_method": method.full_name}
-        rows = {row.event: row for row in tx.execute(self._find, key)}
-        others = [self._contract.events[other].message_class.FromString(row.body) for other, row in rows.items()]
+        key = (saga_id, method.full_name)
+        found = self._find.rows(tx, key)
+        replays = {event: replay for event, _, replay in found}
+        others = [self._contract.events[other].message_class.FromString(body) for other, body, _ in found]
         try:
             request = project(method.request_class, event, *others)
         except Disagreement as error:
             raise StepMismatch(f"{method.full_name}({saga_id})", str(error)) from None
         # Ids of replays are UUIDv7: the greatest is the newest.
-        newest = max([replay, *(row.replay for row in rows.values())])
-        if name not in rows:
-            arrival = {"saga_id": saga_id, "method": method.full_name, "event": name, "replay": replay}
-            tx.execute(self._add, {**arrival, "body": event.SerializeToString()})
-        elif replay > rows[name].replay:
-            tx.execute(self._renew, {**key, "k_event": name, "k_replay": replay})
-        return Joined(request, newest) if {*rows, name} == set(method.on) else None
+        newest = max([replay, *replays.values()])
+        if name not in replays:
+            self._add.run(tx, (*key, name, event.SerializeToString(), replay))
+        elif replay > replays[name]:
+            renewed = {"k_saga": saga_id, "k_method": method.full_name, "k_event": name, "k_replay": replay}
+            tx.execute(self._renew, renewed)
+        return Joined(request, newest) if {*replays, name} == set(method.on) else None

@@ -20,6 +20,7 @@ keeps events (services.participant.pruning, orchestrator.pruning).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -28,6 +29,7 @@ import sqlalchemy as sql
 from sqlalchemy import Connection
 
 from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
+from mesh.sql import Prepared
 
 
 class State(StrEnum):
@@ -95,43 +97,29 @@ class Ledger:
         c = table.c
         key = (c.saga_id == sql.bindparam("k_saga")) & (c.method == sql.bindparam("k_method"))
         key &= c.step_key == sql.bindparam("k_step")
-        self._find = sql.select(table).where(key)
-        self._add = table.insert()
+        self._find = Prepared(sql.select(table).where(key))
+        self._add = Prepared(table.insert())
         self._trigger_again = table.update().where(key)
-        self._published = (
+        self._published = Prepared(
             table.update()
             .where(key, c.due == sql.bindparam("k_due"), c.replay == sql.bindparam("k_replay"))
-            .values(due=None)
+            .values(due=sql.null())
         )
         saga: sql.BindParameter[str] = sql.bindparam("k_saga")
         by_event = sql.select(c.saga_id).where(c.saga_id == saga, c.choreographed)
         arrived = sql.select(arrivals.c.saga_id).where(arrivals.c.saga_id == saga)
-        self._choreographed = sql.select(sql.exists(by_event) | sql.exists(arrived))
+        self._choreographed = Prepared(sql.select(sql.exists(by_event) | sql.exists(arrived)))
         self._due = sql.select(table).where(c.due.is_not(None)).order_by(c.saga_id).limit(sql.bindparam("k_limit"))
 
     def find(self, tx: Connection, step: StepId) -> Row | None:
         """The row of a step."""
-        row = tx.execute(self._find, _key(step)).one_or_none()
-        return _row(row) if row else None
+        rows = self._find.rows(tx, _key(step))
+        return _row(rows[0]) if rows else None
 
     def add(self, tx: Connection, row: Row) -> None:
         """Writes the row of a step that has none."""
-        tx.execute(
-            self._add,
-            {
-                "saga_id": row.id.saga_id,
-                "method": row.id.method,
-                "step_key": row.id.step_key,
-                "state": row.state.value,
-                "digest": row.digest,
-                "outcome": row.outcome,
-                "event": row.event,
-                "body": row.body,
-                "choreographed": row.choreographed,
-                "replay": row.replay,
-                "due": row.due,
-            },
-        )
+        recorded = (row.state.value, row.digest, row.outcome, row.event, row.body)
+        self._add.run(tx, (*_key(row.id), *recorded, row.choreographed, row.replay, row.due))
 
     def trigger_again(self, tx: Connection, row: Row) -> None:
         """Writes what changes when a recorded step is triggered again: event, body, choreographed, replay and due."""
@@ -142,14 +130,13 @@ class Ledger:
             "replay": row.replay,
             "due": row.due,
         }
-        tx.execute(self._trigger_again, {**_key(row.id), **changed})
+        key = dict(zip(("k_saga", "k_method", "k_step"), _key(row.id), strict=True))
+        tx.execute(self._trigger_again, {**key, **changed})
 
     def published(self, tx: Connection, emissions: list[tuple[StepId, str, str]]) -> None:
         """Clears `due` of (step, style, replay), unless the event became due again in another way since."""
-        marks = [{**_key(step), "k_due": style, "k_replay": replay} for step, style, replay in emissions]
         # In one order everywhere, so that two replicas that mark the same rows do not lock each other out.
-        marks.sort(key=lambda mark: (mark["k_saga"], mark["k_method"], mark["k_step"]))
-        tx.execute(self._published, marks)
+        self._published.run_many(tx, sorted((*_key(step), style, replay) for step, style, replay in emissions))
 
     def due(self, tx: Connection, limit: int) -> list[Row]:
         """Rows whose event waits for publication."""
@@ -157,7 +144,7 @@ class Ledger:
 
     def is_choreographed(self, tx: Connection, saga_id: str) -> bool:
         """Whether any event of the choreography triggered this participant in this saga."""
-        return bool(tx.execute(self._choreographed, {"k_saga": saga_id}).scalar_one())
+        return bool(self._choreographed.rows(tx, (saga_id, saga_id))[0][0])
 
 
 def style_of(choreographed: bool, public: bool) -> str | None:
@@ -167,11 +154,11 @@ def style_of(choreographed: bool, public: bool) -> str | None:
     return ORCHESTRATED if public else None
 
 
-def _key(step: StepId) -> dict[str, str]:
-    return {"k_saga": step.saga_id, "k_method": step.method, "k_step": step.step_key}
+def _key(step: StepId) -> tuple[str, str, str]:
+    return step.saga_id, step.method, step.step_key
 
 
-def _row(row: sql.Row[Any]) -> Row:
-    values = dict(row._mapping)
-    step = StepId(values.pop("saga_id"), values.pop("method"), values.pop("step_key"))
-    return Row(step, State(values.pop("state")), **values)
+def _row(columns: Sequence[Any]) -> Row:
+    saga_id, method, step_key, state, digest, outcome, event, body, choreographed, replay, due = columns
+    step = StepId(saga_id, method, step_key)
+    return Row(step, State(state), digest, outcome, event, body, bool(choreographed), replay, due)

@@ -8,6 +8,7 @@ conductor      the orchestrator, with the chain as its workflow
 
 choreographed  the subject: the shop's way forward by events, by hand and by participants
 relay          one service of it, by hand in nats-py
+alike          whether the two carry the same messages
 endings        a client that publishes its first event, and waits for its last
 
 Shared by all subjects:

@@ -5,7 +5,8 @@ floor          four processes in nats-py that hand on events (scripts.benchmarks
 choreography   four participants with the real machinery (ledger, joins, outbox), whose handlers do nothing
 
 Both meet the same nats-server, each in a stream of its own with the same settings, carry the same messages over the
-same hops, and are asked by the same client: from before it publishes the first event until it has the last.
+same hops (one order is sent both ways and compared before anything is measured), and are asked by the same client:
+from before it publishes the first event until it has the last. There is no orchestrator, and so no tracker.
 Two ways are measured:
 
 order   OrderPlaced … OrderCompleted: eight steps, seven events after the first, at five hops of depth, with a join
@@ -23,9 +24,12 @@ import click
 import nats
 import nats.errors
 from google.protobuf.message import Message
+from nats.js import JetStreamContext
 
 from eventbus import envelope
+from eventbus.streams import EVENTS
 from scripts.benchmarks import parts, relay
+from scripts.benchmarks.alike import Unlike, carried, check_alike
 from scripts.benchmarks.chain import ANSWERS, an_order
 from scripts.benchmarks.endings import Endings
 from scripts.benchmarks.load import Incomplete, TooShort
@@ -58,7 +62,7 @@ def choreographed(plan: Plan, sync: str) -> None:
     try:
         with parts.temporary_folder() as folder:
             _measure(folder, plan, sync, plan.begin(folder))
-    except (parts.PartFailed, TooShort, Incomplete, nats.errors.Error, OSError) as error:
+    except (parts.PartFailed, TooShort, Incomplete, Unlike, nats.errors.Error, OSError) as error:
         raise click.ClickException(str(error) or type(error).__name__) from None
 
 
@@ -76,6 +80,7 @@ async def _measure_running(nats_url: str, plan: Plan, sync: str, show: Show) -> 
         both = {"floor": Endings(client, relay.subject), "choreography": Endings(client, _subject)}
         for endings in both.values():
             await endings.listen()
+        await _check(client.jetstream(), both)
         for way, first in FIRST.items():
             subjects = [Subject(name, 0, partial(_once, endings, first)) for name, endings in both.items()]
             for in_flight in plan.in_flight:
@@ -89,6 +94,17 @@ async def _measure_running(nats_url: str, plan: Plan, sync: str, show: Show) -> 
                 show(turns, AIMS.get(in_flight, ""))
     finally:
         await client.close()
+
+
+async def _check(jetstream: JetStreamContext, both: dict[str, Endings]) -> None:
+    """Sends the same order both ways before anything is measured; raises Unlike."""
+    placed = OrderPlaced(order=an_order())
+    for endings in both.values():
+        await endings.run(placed)
+    check_alike(
+        await carried(jetstream, relay.STREAM, f"{relay.SUBJECTS}."),
+        await carried(jetstream, EVENTS, envelope.subject(envelope.CHOREOGRAPHED, "")),
+    )
 
 
 async def _once(endings: Endings, first: Callable[[], OrderPlaced | OrderConfirmed]) -> None:

@@ -32,7 +32,7 @@ from shop.orders.v1.order_pb2 import OrderStatus
 from shop.payments.v1.events_pb2 import PaymentAuthorized, PaymentCaptured
 from shop.shipping.v1.events_pb2 import ShipmentBooked, ShipmentDispatched
 
-SUBJECTS = "floor"
+STREAM, SUBJECTS = "FLOOR", "floor"
 PENDING_MAX = 1024  # as many as a participant has, unless told otherwise
 
 # Makes the next event of one that came, if there is one.
@@ -127,7 +127,7 @@ def subject(event: type[Message]) -> str:
 async def provision(jetstream: JetStreamContext) -> None:
     """A stream like that of the mesh, but for its name and its subjects. Idempotent."""
     events = next(stream for stream in STREAMS if stream.name == EVENTS)
-    await jetstream.add_stream(events.evolve(name="FLOOR", subjects=[f"{SUBJECTS}.>"]))
+    await jetstream.add_stream(events.evolve(name=STREAM, subjects=[f"{SUBJECTS}.>"]))
 
 
 async def serve(name: str, settings: Settings, life: Lifecycle) -> None:

@@ -28,10 +28,11 @@ async def test_subjects_take_turns() -> None:
         return Subject(name, 0, once)
 
     turns = await take_turns(
-        [subject("floor"), subject("saga")], participants="noop", in_flight=2, rounds=2, seconds=0.02
+        [subject("floor"), subject("saga")], common={"participants": "noop"}, in_flight=2, rounds=2, seconds=0.02
     )
     assert order == ["floor", "saga", "floor", "saga"]
-    assert [(row["subject"], row["rounds"]) for row in turns.to_json()] == [("floor", 2), ("saga", 2)]
+    shown = [(row["subject"], row["participants"], row["rounds"]) for row in turns.to_json()]
+    assert shown == [("floor", "noop", 2), ("saga", "noop", 2)]
 
 
 async def test_so_many_are_under_way_at_a_time() -> None:

@@ -13,6 +13,7 @@ from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED, Envelope
 from mesh.sqlite import open_read_only
 from services.inventory.service import InventoryService
 from services.participant import outbox
+from services.participant.ledger import Row, StepId
 from services.participant.participant import LEDGER
 from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, an_event, until
@@ -164,3 +165,44 @@ async def test_a_call_does_not_wait_for_the_broker_and_an_event_does(orders: Ben
     assert not triggered.done()
     gate.opened.set()
     await triggered
+
+
+async def test_marks_wait_for_each_other_and_are_written_by_themselves(
+    inventory: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    ledger = inventory.participant.ledger
+    published = ledger.published
+
+    def count(tx: sql.Connection, emissions: list[tuple[StepId, str, str]]) -> None:
+        published(tx, emissions)
+        written.append(len(emissions))
+
+    monkeypatch.setattr(ledger, "published", count)
+    for _ in range(3):
+        await inventory.event(an_event("orders.OrderPlaced", an_order()))
+    await until(lambda: sum(written) == 3, "the marks")
+    assert len(written) < 3
+    assert await due(inventory) == []
+
+
+async def test_what_is_published_and_waits_for_its_mark_is_not_swept(
+    inventory: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MARKS_WAIT_S", 60)
+    monkeypatch.setattr(outbox, "SWEEP_EVERY_S", 0.001)
+    ledger, seen = inventory.participant.ledger, []
+    due_rows = ledger.due
+
+    def look(tx: sql.Connection, limit: int) -> list[Row]:
+        seen.append(due_rows(tx, limit))
+        return seen[-1]
+
+    monkeypatch.setattr(ledger, "due", look)
+    await inventory.event(an_event("orders.OrderPlaced", an_order()))
+    sweep = asyncio.create_task(inventory.participant.outbox.sweep_for_ever())
+    await until(lambda: len(seen) > 2, "some sweeps")
+    sweep.cancel()
+    await asyncio.gather(sweep, return_exceptions=True)
+    assert all(len(rows) == 1 for rows in seen)
+    assert inventory.publisher.tried == 1

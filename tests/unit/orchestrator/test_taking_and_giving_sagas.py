@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
-from eventbus.consumer import Delivery
-from eventbus.envelope import CHOREOGRAPHED
-from mesh.clock import WallClock
 from mesh.errors import OutOfOrder
 from orchestrator.journal import Style
-from orchestrator.tracker import Tracker
 from shop.orders.v1.events_pb2 import OrderPlaced
-from shop.orders.v1.order_pb2 import Order, OrderStatus
+from shop.orders.v1.order_pb2 import OrderStatus
 from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import (
     COMPENSATED,
     COMPENSATING,
     COMPLETED,
-    CONTRACT,
     RUNNING,
     STALLED,
     EngineBench,
     FakeParticipants,
     Shop,
+    track,
 )
 from tests.unit.participant.participant_bench import an_event
 
 Makes = Callable[..., EngineBench]
 HELD = ("inventory.StockReserved", "payments.PaymentAuthorized", "shipping.ShipmentBooked")
-
-
-async def track(bench: EngineBench, order: Order, *names: str) -> None:
-    """Lets the tracker see these events."""
-    tracker = Tracker(CONTRACT, bench.database, bench.changes)
-    for name in names:
-        event = an_event(name, order)
-        delivery = Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1)
-        await tracker.handle(replace(delivery, stored_us=WallClock().now_us()))
 
 
 async def test_a_choreographed_saga_is_adopted_and_its_finished_steps_answer_from_their_ledgers(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # its stubs do not know it
 
 GRPC_LOG = logging.getLogger("grpc._cython.cygrpc")
 

@@ -21,6 +21,7 @@ ports        free ports of this machine
 addresses    where the services and the broker of this mesh are
 backoff      growing, jittered delays
 changes      wakes those who wait for a change of one thing
+shielding    work that goes on to its end, whoever still waits for it
 lifecycle    one process: its tasks, its signals, its end
 settings     what can be set from outside
 telemetry    structured logs and trace context

@@ -22,6 +22,7 @@ from mesh.contract import Contract, Method
 from mesh.database import Database
 from mesh.errors import NotFound, OutOfOrder
 from mesh.projection import project
+from mesh.shielding import to_its_end
 from orchestrator import store
 from orchestrator.admission import Admission
 from orchestrator.asking import Tell
@@ -255,7 +256,7 @@ class Interventions:
         task = asyncio.create_task(act(), name=f"change saga {saga_id}")
         self._acting.add(task)
         task.add_done_callback(self._acting.discard)
-        return await asyncio.shield(task)
+        return await to_its_end(task)
 
     def _aborting(self, journal: Journal) -> Method:
         aborting = _aborting_in(self._engine.contract, journal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -164,3 +165,18 @@ async def test_an_adopted_saga_of_a_cancelled_order_is_compensated(engine: Engin
     await engine.engine.adopt(order.order_id)
     await engine.comes_to(order.order_id, COMPENSATED)
     assert await shop.books(order) == (0, 0, 0, 10, OrderStatus.ORDER_STATUS_COMPENSATED)
+
+
+async def test_a_change_that_is_refused_after_its_caller_gave_up_is_no_error_that_nobody_handled(
+    engine: EngineBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = asyncio.create_task(engine.engine.retry("no-such-saga"))
+    await asyncio.sleep(0)  # it has begun
+    changing = {task for task in asyncio.all_tasks() if task.get_name() == "change saga no-such-saga"}
+    caller.cancel()
+    await asyncio.wait({caller, *changing})
+    assert changing
+    del caller, changing
+    await asyncio.sleep(0)
+    gc.collect()  # when asyncio says of a task that nobody has retrieved its error
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []

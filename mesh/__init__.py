@@ -15,11 +15,13 @@ sqlite       its default backend: a file for each part, group commit
 postgres     its backend for parts with replicas
 sql          the SQL that both backends understand
 server       servicers as gRPC endpoints: health, reflection, deadlines, admission, graceful stop
+late_answers tells in a line of answers whose caller is gone
 channel      connections to other services
 ports        free ports of this machine
 addresses    where the services and the broker of this mesh are
 backoff      growing, jittered delays
 changes      wakes those who wait for a change of one thing
+shielding    work that goes on to its end, whoever still waits for it
 lifecycle    one process: its tasks, its signals, its end
 settings     what can be set from outside
 telemetry    structured logs and trace context

@@ -41,6 +41,7 @@ from sqlalchemy.schema import CreateSchema
 from mesh.backoff import Backoff
 from mesh.database import STATEMENT_LIMIT_S, DatabaseLost, DatabaseMissing, Schema
 from mesh.errors import Invalid, Unavailable
+from mesh.shielding import to_its_end
 
 T = TypeVar("T")
 Failure: TypeAlias = "DBAPIError | psycopg.Error"
@@ -107,7 +108,7 @@ class PostgresDatabase:
         """See Database."""
         if self._closed:
             raise Unavailable("the database is closing; try again")
-        return await asyncio.shield(self._loop.run_in_executor(self._threads, self._transact, work))
+        return await to_its_end(self._loop.run_in_executor(self._threads, self._transact, work))
 
     async def watch(self) -> None:
         """Never ends, as connections come and go and the process need not; frees what frozen replicas hold."""

@@ -34,6 +34,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mesh.database import STATEMENT_LIMIT_S, DatabaseLost, Schema, savepoint
 from mesh.errors import Unavailable
+from mesh.shielding import to_its_end
 
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ class SqliteDatabase:
             raise Unavailable("the database is closing; try again")
         waiter: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(_Work(work, waiter))
-        return await asyncio.shield(waiter)
+        return await to_its_end(waiter)
 
     async def watch(self) -> None:
         """Raises DatabaseLost when the disk fails; waits for ever otherwise."""

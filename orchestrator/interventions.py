@@ -22,6 +22,7 @@ from mesh.contract import Contract, Method
 from mesh.database import Database
 from mesh.errors import NotFound, OutOfOrder
 from mesh.projection import project
+from mesh.shielding import to_its_end
 from orchestrator import store
 from orchestrator.admission import Admission
 from orchestrator.asking import Tell
@@ -159,8 +160,10 @@ class Interventions:
         """What became of a cancellation that was asked for, as far as that is known."""
         if journal.status == COMPENSATED or self._is_turned_back(journal):
             return CancelVerdict.CANCEL_VERDICT_CANCELLED
-        # Asked for, and forgotten since: the pivot had decided for go.
-        if journal.status == COMPLETED or (journal.status == RUNNING and not journal.cancelling):
+        # Asked for, and forgotten since, or refused: the pivot had decided for go. A choreographed saga that stalls
+        # was asked for its decision like one that gets on.
+        open_ = journal.status == RUNNING or (journal.status == STALLED and journal.style == CHOREOGRAPHED)
+        if journal.status == COMPLETED or (open_ and not journal.cancelling):
             return CancelVerdict.CANCEL_VERDICT_TOO_LATE
         return CancelVerdict.CANCEL_VERDICT_UNSPECIFIED
 
@@ -253,7 +256,7 @@ class Interventions:
         task = asyncio.create_task(act(), name=f"change saga {saga_id}")
         self._acting.add(task)
         task.add_done_callback(self._acting.discard)
-        return await asyncio.shield(task)
+        return await to_its_end(task)
 
     def _aborting(self, journal: Journal) -> Method:
         aborting = _aborting_in(self._engine.contract, journal)
@@ -266,9 +269,9 @@ class Interventions:
         if journal.status not in (COMPENSATING, STALLED):
             return False
         aborting = _aborting_in(self._engine.contract, journal)
-        if aborting is None or journal.style == CHOREOGRAPHED:
-            return journal.status == COMPENSATING
-        step = journal.steps.get((aborting.full_name, ""))
+        if journal.status == COMPENSATING and (aborting is None or journal.style == CHOREOGRAPHED):
+            return True
+        step = journal.steps.get((aborting.full_name, "")) if aborting is not None else None
         return step is not None and step.done
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from mesh.database import Database
+from mesh.shielding import to_its_end
 from orchestrator import store
 from orchestrator.journal import Journal
 from orchestrator.store import Damaged
@@ -42,7 +43,7 @@ class Starts:
         self._waiting.append((journal, added))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="write starts")
-        return await asyncio.shield(added)
+        return await to_its_end(added)
 
     async def _write(self) -> None:
         try:
@@ -61,7 +62,6 @@ class Starts:
         except Exception as error:
             for _, added in batch:
                 added.set_exception(error)
-                added.exception()  # its caller may have given up
             return
         for (_, added), known in zip(batch, found, strict=True):
             added.set_result(known)

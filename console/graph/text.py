@@ -31,7 +31,8 @@ def as_text(chart: Chart) -> str:
 def _process(chart: Chart, process: Process) -> list[str]:
     within = process.start.deadline_s
     by_when = f", to end within {within:g} s" if within is not None else ""
-    lines = [f"{process.name}: starts with {short(process.start.full_name)}{by_when}"]
+    alone = "" if process.methods else "; no service follows it, its workflow says what happens"
+    lines = [f"{process.name}: starts with {short(process.start.full_name)}{by_when}{alone}"]
     forward = [method for method in process.methods if not chart.is_back(process, method)]
     back = [method for method in process.methods if chart.is_back(process, method)]
     for title, methods in (("forward", forward), ("back", back)):

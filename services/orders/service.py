@@ -13,6 +13,7 @@ from mesh.changes import Changes
 from mesh.errors import StepMismatch
 from mesh.paging import Cursor, page_size, parse_token
 from services.orders import tables
+from services.orders.given import Given
 from services.orders.healing import Healing
 from services.orders.orchestrator import Orchestrator
 from services.orders.placement import Placement
@@ -69,7 +70,9 @@ class OrdersService(OrdersServiceServicer):
         surroundings.life.spawn("resume", self._placement.resume_for_ever())
         surroundings.life.spawn("heal", Healing(surroundings).heal_for_ever())
         surroundings.life.spawn("tell", Telling(surroundings).tell_for_ever())
-        surroundings.life.spawn("takeover", Takeover(surroundings, Orchestrator(surroundings)).look_for_ever())
+        orchestrator = Orchestrator(surroundings)
+        surroundings.life.spawn("takeover", Takeover(surroundings, orchestrator).look_for_ever())
+        surroundings.life.spawn("given", Given(surroundings, orchestrator).look_for_ever())
 
     async def PlaceOrder(self, request: PlaceOrderRequest, context: Any) -> PlaceOrderResponse:
         """Takes an order; see services.orders.placement."""

@@ -129,10 +129,12 @@ def select_stalled(now_us: int, after_s: float, heals_max: int, limit: int) -> s
     Without progress for `after_s` seconds, or twice as long for every start again. Those that were started again
     `heals_max` times come once more, to be given up.
     """
-    # Not where the orchestrator was asked for by name, unless it has handed the case over: then events have come. An
-    # order that was never placed, only cancelled, say, asked for no style.
+    # Not where the orchestrator was asked for by name, unless it has handed the case over: then events have come, or
+    # were lost and services.orders.given has noticed. An order that was never placed, only cancelled, say, asked for
+    # no style.
     event_came = sql.exists().where(LEDGER.c.saga_id == ORDERS.c.order_id, LEDGER.c.choreographed)
-    by_events = (ORDERS.c.asked != Coordination.COORDINATION_ORCHESTRATED) | event_came
+    given = ORDERS.c.taken == Coordination.COORDINATION_CHOREOGRAPHED
+    by_events = (ORDERS.c.asked != Coordination.COORDINATION_ORCHESTRATED) | given | event_came
     after_us = int(after_s * 1e6)
     # A comparison with a constant for each count, so that the index over updated_us is of use.
     waited = sql.or_(
@@ -169,7 +171,7 @@ def tell_ends_again(since_us: int, until_us: int, replay: str) -> sql.Update:
 
 
 class Still(NamedTuple):
-    """An open HYBRID order, and since when its row has not changed."""
+    """An open order, and since when its row has not changed."""
 
     updated_us: int
     order_id: str
@@ -177,11 +179,16 @@ class Still(NamedTuple):
 
 
 def select_still(
-    taken: Coordination.ValueType, before_us: int, heals_max: int, after: tuple[int, str], limit: int
+    asked: Coordination.ValueType,
+    taken: Coordination.ValueType,
+    before_us: int,
+    heals_max: int,
+    after: tuple[int, str],
+    limit: int,
 ) -> sql.Select[Any]:
-    """Open HYBRID orders of one side that did not change since `before_us`, longest first, from behind `after`."""
+    """Open orders of one style and side that did not change since `before_us`, longest first, from behind `after`."""
     still = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us < before_us) & (ORDERS.c.heals < heals_max)
-    still &= (ORDERS.c.asked == Coordination.COORDINATION_HYBRID) & (ORDERS.c.taken == taken)
+    still &= (ORDERS.c.asked == asked) & (ORDERS.c.taken == taken)
     order = (ORDERS.c.updated_us, ORDERS.c.order_id)
     return sql.select(ORDERS).where(still, sql.tuple_(*order) > after).order_by(*order).limit(limit)
 

@@ -36,6 +36,7 @@ from mesh.errors import MeshError, NotFound, Overloaded, Unavailable
 from services.orders import tables
 from services.orders.orchestrator import Orchestrator
 from services.orders.starting import starting_event
+from services.orders.still import StillOrders
 from services.orders.tables import Still
 from services.participant import Surroundings
 from shop.orders.v1.orders_pb2 import Coordination
@@ -48,12 +49,11 @@ LOOK_EVERY_S = 0.5
 ASK_S = 0.7
 
 TELL_S = 5.0
-AT_ONCE_MAX = 50
 STILL_MAX = 8
 
+HYBRID = Coordination.COORDINATION_HYBRID
 ORCHESTRATED = Coordination.COORDINATION_ORCHESTRATED
 BY_EVENTS = Coordination.COORDINATION_CHOREOGRAPHED
-_FIRST = (0, "")
 _ENDED = (api.SagaStatus.SAGA_STATUS_COMPLETED, api.SagaStatus.SAGA_STATUS_COMPENSATED)
 
 
@@ -74,9 +74,10 @@ class Takeover:
     def __init__(self, surroundings: Surroundings, orchestrator: Orchestrator) -> None:
         self._database = surroundings.database
         self._bus = surroundings.bus
-        self._heals_max = surroundings.settings.heals_max
         self._orchestrator = orchestrator
-        self._after = {ORCHESTRATED: _FIRST, BY_EVENTS: _FIRST}
+        heals_max = surroundings.settings.heals_max
+        self._orchestrated = StillOrders(self._database, HYBRID, ORCHESTRATED, for_s=STILL_S, heals_max=heals_max)
+        self._by_events = StillOrders(self._database, HYBRID, BY_EVENTS, for_s=STILL_S, heals_max=heals_max)
 
     async def look_for_ever(self) -> None:
         """Looks for orders that stand still, and takes over. A side task."""
@@ -89,19 +90,10 @@ class Takeover:
 
     async def look(self) -> None:
         """One look at some of both sides' orders."""
-        if still := await self._still(ORCHESTRATED):
+        if still := await self._orchestrated.some():
             await self._look_at_orchestrated(still)
-        if not self._bus.connected and (still := await self._still(BY_EVENTS)):
+        if not self._bus.connected and (still := await self._by_events.some()):
             await self._take_from_choreography(still)
-
-    async def _still(self, taken: Coordination.ValueType) -> list[Still]:
-        """Some of one side's orders; the next look goes on behind them, so that those left alone hide no others."""
-        before_us = tables.now_us() - int(STILL_S * 1e6)
-        query = tables.select_still(taken, before_us, self._heals_max, self._after[taken], AT_ONCE_MAX)
-        found = await self._database.run(lambda tx: [tables.still_of(row) for row in tx.execute(query)])
-        last = found[-1] if len(found) == AT_ONCE_MAX else None
-        self._after[taken] = (last.updated_us, last.order_id) if last else _FIRST
-        return found
 
     async def _look_at_orchestrated(self, still: list[Still]) -> None:
         answers = await asyncio.gather(*(self._ask(one) for one in still))
@@ -124,8 +116,7 @@ class Takeover:
             log.warning("the orchestrator does not answer; %d orders go on by choreography", len(still))
             if not all(await asyncio.gather(*(self._go_on_by_events(one) for one in still))):
                 return
-            self._after[ORCHESTRATED] = _FIRST
-            still = await self._still(ORCHESTRATED)
+            still = await self._orchestrated.first()
 
     async def _ask(self, one: Still) -> Found:
         try:

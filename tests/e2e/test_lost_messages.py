@@ -19,10 +19,11 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, StreamInfo
 
 from console.client import MeshClient
-from ensemble.orchestrator.v1.orchestrator_pb2 import ListSagasRequest
+from ensemble.orchestrator.v1.orchestrator_pb2 import HandOverRequest, ListSagasRequest, Style
 from shop.notifications.v1.notifications_pb2 import ListNotificationsRequest
 from shop.orders.v1.order_pb2 import Order, OrderStatus
-from shop.orders.v1.orders_pb2 import CancelOrderRequest, Coordination, ListOrdersRequest
+from shop.orders.v1.orders_pb2 import CancelOrderRequest, Coordination, GetOrderRequest, ListOrdersRequest
+from tests.builders import an_order
 from tests.e2e.business import ENDED, ended, expected, mixed, place, set_stock, settled_books, status_of
 from tests.harness import RunningMesh, check_logs, eventually, running_mesh
 
@@ -154,6 +155,29 @@ async def test_ends_that_were_not_read_of_before_the_loss_are_read_of_after_it(o
             return ids <= seen and all(len(one.notifications) == 1 for one in told)
 
         await eventually(all_told, every_s=0.2)
+    assert (await settled_books(own_mesh.data)).faults == []
+
+
+async def test_an_order_whose_hand_over_is_lost_before_orders_reads_of_it_ends_too(own_mesh: RunningMesh) -> None:
+    order = an_order(customer_id="customer-given")
+    async with MeshClient(own_mesh.settings) as client, jetstream(own_mesh) as js:
+        await set_stock(client, "sku-1", 1_000_000)
+        for name in ("shipping", "orders"):
+            if name == "orders":  # once the saga is under way, at the orchestrator
+                await place(client, order, STYLES[2])
+            own_mesh.kill(name, signal.SIGSTOP)
+            await js.delete_consumer("EVENTS", name)  # or the broker would send it what it has asked for
+        try:
+            request = HandOverRequest(saga_id=order.order_id)
+            given = (await client.orchestrator.HandOver(request, timeout=5)).saga
+            assert given.style == Style.STYLE_CHOREOGRAPHED
+            await js.purge_stream("EVENTS")
+        finally:
+            for name in ("shipping", "orders"):
+                own_mesh.kill(name, signal.SIGCONT)
+        assert await ended(client, order.order_id, within_s=30) == OrderStatus.ORDER_STATUS_COMPLETED
+        state = (await client.orders.GetOrder(GetOrderRequest(order_id=order.order_id), timeout=5)).state
+        assert state.coordination_taken == STYLES[0]
     assert (await settled_books(own_mesh.data)).faults == []
 
 

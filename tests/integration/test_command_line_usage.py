@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from console import broker
+from console.graph import draw
 from console.main import main
+from mesh.contract import Contract
 
 # A node of a Mermaid drawing, and an edge between two.
 NODE = re.compile(r'  (\w+)(?:\[|\{\{|\(\[)"([\w.]+)(?:<br/>[^"]+)*"(?:\]|\}\}|\]\))')
@@ -214,6 +216,11 @@ def test_the_json_graph_has_every_edge(contract: dict[str, Any], expected: set[E
     assert len(expected) > 15
     assert contract["processes"] == ["fulfil-order", "promise-delivery"]
     assert _between((edge["source"], edge["event"], edge["target"]) for edge in contract["edges"]) == expected
+
+
+def test_the_text_graph_says_of_a_process_that_no_service_follows_it() -> None:
+    drawn = draw(Contract.of_packages("shop"), "text")
+    assert "promise-delivery: starts with DeliveryPromised; no service follows it" in drawn
 
 
 def test_the_dot_graph_has_every_edge(expected: set[Edge]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -225,3 +226,27 @@ async def test_another_process_can_look_but_not_write(settings: Settings, databa
 def test_where_no_part_has_been_there_is_nothing_to_look_at(settings: Settings) -> None:
     with pytest.raises(DatabaseMissing, match="notes"):
         open_read_only(settings, "notes")
+
+
+@pytest.mark.parametrize(("error", "logged"), [(Refused("OUT_OF_STOCK"), []), (KeyError("a bug"), ["mesh.shielding"])])
+async def test_a_work_that_fails_after_its_caller_gave_up_is_no_error_that_nobody_handled(
+    database: Database, caplog: pytest.LogCaptureFixture, error: Exception, logged: list[str]
+) -> None:
+    """Ours are told to the caller who asks again; those of a handler's bug stand in the log, once."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fail(_: Connection) -> None:
+        begun.set()
+        go_on.wait(LIMIT_S)
+        raise error
+
+    caller = asyncio.create_task(database.run(fail))
+    assert await asyncio.to_thread(begun.wait, LIMIT_S)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    go_on.set()
+    await database.close()  # once the work has ended
+    await asyncio.sleep(0)
+    gc.collect()  # when asyncio says of a future that nobody has retrieved its error
+    assert [record.name for record in caplog.records if record.exc_info] == logged

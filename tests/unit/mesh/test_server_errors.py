@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
+from grpc._cython import cygrpc
 
 from mesh import errors
 from shop.notifications.v1.notifications_pb2 import ListNotificationsResponse, NotifyCustomerRequest
@@ -111,3 +113,16 @@ async def test_a_stream_is_asked_for_by_a_valid_message_only(server: Serving) ->
 async def test_a_method_that_nobody_serves_is_unimplemented(server: Serving) -> None:
     path = "/ensemble.orchestrator.v1.OrchestratorService/GetSaga"
     assert (await failure(server.raw(path, b""))).code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_an_answer_whose_caller_is_gone_is_told_in_a_line_and_other_faults_of_grpc_as_they_are(
+    server: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for fault in (cygrpc.ExecuteBatchError("SendStatusFromServer"), RuntimeError("broken")):
+        try:
+            raise fault
+        except Exception:  # as grpc does, which cannot be made to lose this race on purpose
+            logging.getLogger("grpc._cython.cygrpc").exception("raised by servicer method [%s]", LIST)
+    told = [(record.levelname, record.exc_info is not None, LIST in record.getMessage()) for record in caplog.records]
+    assert told == [("INFO", False, True), ("ERROR", True, True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
+from eventbus.consumer import Delivery
+from eventbus.envelope import CHOREOGRAPHED
 from mesh import errors
 from mesh.changes import Changes
-from mesh.clock import Clock
+from mesh.clock import Clock, WallClock
 from mesh.contract import Contract, Method, service_name
 from mesh.errors import Refused
 from mesh.sqlite import SqliteDatabase
@@ -23,6 +26,7 @@ from orchestrator.asking import Tell
 from orchestrator.engine import Engine
 from orchestrator.journal import Journal, SagaStatus
 from orchestrator.participants import Answer, Indefinite
+from orchestrator.tracker import Tracker
 from orchestrator.workflow import Workflows, registered
 from services.inventory.service import InventoryService
 from services.notifications.service import NotificationsService
@@ -31,7 +35,7 @@ from services.payments.service import PaymentsService
 from services.shipping.service import ShippingService
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Order
-from tests.unit.participant.participant_bench import LIMIT_S, Bench
+from tests.unit.participant.participant_bench import LIMIT_S, Bench, an_event
 
 assert workflows  # imported for what it registers
 
@@ -245,3 +249,12 @@ class EngineBench:
         # The sagas' tasks wait for a writer that is gone, so they are cancelled and not waited out.
         await self.engine.close()
         await self.database.close()
+
+
+async def track(bench: EngineBench, order: Order, *names: str) -> None:
+    """Lets the tracker see these events."""
+    tracker = Tracker(CONTRACT, bench.database, bench.changes)
+    for name in names:
+        event = an_event(name, order)
+        delivery = Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1)
+        await tracker.handle(replace(delivery, stored_us=WallClock().now_us()))

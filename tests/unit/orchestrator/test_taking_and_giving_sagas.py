@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
-from eventbus.consumer import Delivery
-from eventbus.envelope import CHOREOGRAPHED
-from mesh.clock import WallClock
 from mesh.errors import OutOfOrder
 from orchestrator.journal import Style
-from orchestrator.tracker import Tracker
 from shop.orders.v1.events_pb2 import OrderPlaced
-from shop.orders.v1.order_pb2 import Order, OrderStatus
+from shop.orders.v1.order_pb2 import OrderStatus
 from tests.builders import an_order
 from tests.unit.orchestrator.engine_bench import (
     COMPENSATED,
     COMPENSATING,
     COMPLETED,
-    CONTRACT,
     RUNNING,
     STALLED,
     EngineBench,
     FakeParticipants,
     Shop,
+    track,
 )
 from tests.unit.participant.participant_bench import an_event
 
 Makes = Callable[..., EngineBench]
 HELD = ("inventory.StockReserved", "payments.PaymentAuthorized", "shipping.ShipmentBooked")
-
-
-async def track(bench: EngineBench, order: Order, *names: str) -> None:
-    """Lets the tracker see these events."""
-    tracker = Tracker(CONTRACT, bench.database, bench.changes)
-    for name in names:
-        event = an_event(name, order)
-        delivery = Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1)
-        await tracker.handle(replace(delivery, stored_us=WallClock().now_us()))
 
 
 async def test_a_choreographed_saga_is_adopted_and_its_finished_steps_answer_from_their_ledgers(
@@ -178,3 +165,18 @@ async def test_an_adopted_saga_of_a_cancelled_order_is_compensated(engine: Engin
     await engine.engine.adopt(order.order_id)
     await engine.comes_to(order.order_id, COMPENSATED)
     assert await shop.books(order) == (0, 0, 0, 10, OrderStatus.ORDER_STATUS_COMPENSATED)
+
+
+async def test_a_change_that_is_refused_after_its_caller_gave_up_is_no_error_that_nobody_handled(
+    engine: EngineBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = asyncio.create_task(engine.engine.retry("no-such-saga"))
+    await asyncio.sleep(0)  # it has begun
+    changing = {task for task in asyncio.all_tasks() if task.get_name() == "change saga no-such-saga"}
+    caller.cancel()
+    await asyncio.wait({caller, *changing})
+    assert changing
+    del caller, changing
+    await asyncio.sleep(0)
+    gc.collect()  # when asyncio says of a task that nobody has retrieved its error
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []

@@ -13,7 +13,8 @@ import pytest
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from mesh.errors import MeshError, NotFound, Overloaded, Unavailable
 from mesh.settings import Settings
-from services.orders import tables, takeover
+from services.orders import still, tables
+from services.orders.given import Given
 from services.orders.takeover import STILL_MAX, Takeover
 from shop.orders.v1.order_pb2 import Order
 from shop.orders.v1.orders_pb2 import Coordination
@@ -106,7 +107,7 @@ async def test_an_orchestrator_that_does_not_answer_loses_its_orders(
     orders: Bench, watcher: Takeover, orchestrator: FakeOrchestrator
 ) -> None:
     orchestrator.error = Unavailable("gone")
-    standing_still = [await standing(orders) for _ in range(takeover.AT_ONCE_MAX + 5)]
+    standing_still = [await standing(orders) for _ in range(still.AT_ONCE_MAX + 5)]
     await watcher.look()
     assert sorted(await started_again(orders)) == sorted(order.order_id for order in standing_still)
     assert await taken(orders, standing_still[0]) == (BY_EVENTS, 1)
@@ -242,3 +243,34 @@ async def test_an_order_changes_sides_a_bounded_number_of_times(
         await watcher.look()
         await orders.database.run(lambda tx: tx.execute(back).rowcount)
     assert await started_again(orders) == [order.order_id] * 2
+
+
+@pytest.mark.parametrize(
+    ("style", "driver"), [(api.STYLE_CHOREOGRAPHED, BY_EVENTS), (api.STYLE_ORCHESTRATED, ORCHESTRATED)]
+)
+async def test_an_order_whose_hand_over_was_lost_on_its_way_here_is_healed_like_a_choreographed_one(
+    orders: Bench, orchestrator: FakeOrchestrator, tmp_path: Path, style: int, driver: int
+) -> None:
+    """It was asked for by name, no event of it came here, and the orchestrator has let it go."""
+    orchestrator.saga = api.Saga(style=style)  # type: ignore[arg-type]
+    order = await standing(orders, asked=ORCHESTRATED)
+    surroundings: Any = SimpleNamespace(database=orders.database, settings=Settings(data=tmp_path))
+    await Given(surroundings, orchestrator).look()  # type: ignore[arg-type]
+    assert await taken(orders, order) == (driver, 0)
+    stalled = await orders.query(tables.select_stalled(tables.now_us(), 1.0, 2, 10))
+    assert [row.order_id for row in stalled] == ([order.order_id] if driver == BY_EVENTS else [])
+
+
+async def test_orders_whose_orchestrator_is_away_hide_no_order_that_was_handed_over(
+    orders: Bench, orchestrator: FakeOrchestrator, tmp_path: Path
+) -> None:
+    waiting = [await standing(orders, asked=ORCHESTRATED, for_s=90) for _ in range(still.AT_ONCE_MAX)]
+    given = await standing(orders, asked=ORCHESTRATED)
+    orchestrator.saga, orchestrator.deaf = api.Saga(style=api.STYLE_CHOREOGRAPHED), {one.order_id for one in waiting}
+    surroundings: Any = SimpleNamespace(database=orders.database, settings=Settings(data=tmp_path))
+    looks = Given(surroundings, orchestrator)  # type: ignore[arg-type]
+    await looks.look()
+    assert await taken(orders, given) == (ORCHESTRATED, 0)
+    await looks.look()
+    assert await taken(orders, given) == (BY_EVENTS, 0)
+    assert await taken(orders, waiting[0]) == (ORCHESTRATED, 0)

@@ -73,6 +73,7 @@ class Old:
 
     def __init__(self, engine: EngineBench, shop: Shop, database: Database | None = None) -> None:
         self.clock = FakeClock()
+        self._shop = shop
         self.ledgers = FakeLedgers(shop)
         self.database = database or engine.database
         self.pruning = Pruning(CONTRACT, self.ledgers, self.database, self.clock)
@@ -87,8 +88,9 @@ class Old:
         await self.database.run(lambda tx: store.put_saga(tx, journal))
 
     async def run(self, order: Order, days: float = 10) -> Journal:
-        """Runs an order's saga for real, then lets its end be so long ago."""
+        """Runs an order's saga for real, then lets its end be so long ago that all its events are published."""
         journal = await self._engine.run(order)
+        await asyncio.gather(*(bench.flush() for bench in self._shop.benches.values()))
         await self.age(order.order_id, days)
         return journal
 

@@ -9,7 +9,6 @@ import pytest
 
 from tests.postgres import HOW_TO_GET_IT, PostgresServer, binary, running_server
 
-
 # In the background of a shell SIGINT is ignored, and what the tests start, and interrupt, would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -120,12 +120,15 @@ async def test_of_two_works_that_lock_each_other_out_one_runs_again(database: Po
     await database.run(Note("a"))
     await database.run(Note("b"))
     meeting = threading.Barrier(2, timeout=LIMIT_S)
+    committed = threading.Event()
 
     def touch(tx: Connection, text: str) -> None:
         tx.execute(sql.update(NOTES).where(NOTES.c.text == text).values(data=b"touched"))
 
     def in_order(first: str, second: str) -> Counted:
         def work(tx: Connection, run: int) -> None:
+            if run > 1:  # else it might be quicker than the one that it let go on, and they meet again
+                assert committed.wait(LIMIT_S)
             touch(tx, first)
             if run == 1:
                 meeting.wait()
@@ -133,8 +136,12 @@ async def test_of_two_works_that_lock_each_other_out_one_runs_again(database: Po
 
         return Counted(work)
 
+    async def commit(work: Counted) -> None:
+        await database.run(work)
+        committed.set()
+
     one, other = in_order("a", "b"), in_order("b", "a")
-    await asyncio.gather(database.run(one), database.run(other))
+    await asyncio.gather(commit(one), commit(other))
     assert one.runs + other.runs == 3
 
 

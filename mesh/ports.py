@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import random
+import itertools
+import os
 import socket
 from collections.abc import Iterable
 
 # Below the range from which systems give outgoing connections theirs (32768 and up on Linux, 49152 on others): a port
 # from there may be free when it is looked for, and somebody's connection when it is to be bound.
 _QUIET = range(20_000, 32_000)
+# Whoever is given a port binds it later: until then it looks free. So a process goes on from the last one that it gave,
+# and begins where others that look at the same time do not (97 shares no factor with the length of the range).
+_next = itertools.count(os.getpid() * 97)
 
 
 class NoFreePort(OSError):
@@ -16,8 +20,9 @@ class NoFreePort(OSError):
 
 
 def free_port(host: str, wanted: int = 0) -> int:
-    """A free port: `wanted`, or the next free one behind it; with 0 any. Raises NoFreePort."""
-    ports: Iterable[int] = range(wanted, wanted + 1000) if wanted else random.sample(_QUIET, 1000)
+    """A free port: `wanted`, or the next free one behind it; with 0 any that was not given before. Raises NoFreePort."""
+    some = (_QUIET[number % len(_QUIET)] for number in itertools.islice(_next, 1000))
+    ports: Iterable[int] = range(wanted, wanted + 1000) if wanted else some
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

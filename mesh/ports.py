@@ -20,7 +20,7 @@ class NoFreePort(OSError):
 
 
 def free_port(host: str, wanted: int = 0) -> int:
-    """A free port: `wanted`, or the next free one behind it; with 0 one that was not given before. Raises NoFreePort."""
+    """A free port: `wanted`, or the next free one behind it; with 0 one that was never given. Raises NoFreePort."""
     some = (_QUIET[number % len(_QUIET)] for number in itertools.islice(_next, 1000))
     ports: Iterable[int] = range(wanted, wanted + 1000) if wanted else some
     for port in ports:

@@ -68,5 +68,9 @@ class MeshClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Lets go of all connections; what is under way on them is cancelled."""
         for channel in self._channels.values():
             await channel.close()

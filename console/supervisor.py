@@ -21,14 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eventbus import broker
-from mesh.addresses import MeshFile, Part
+from mesh.addresses import BROKER, MeshFile, Part
 from mesh.backoff import Backoff
 from mesh.ports import NoFreePort, free_port
 from mesh.settings import Settings
 from services import SERVICES
 
 HOST = "127.0.0.1"
-BROKER = "nats-server"
 ORCHESTRATOR = "orchestrator"
 PARTS = (*SERVICES, ORCHESTRATOR)
 LOCK_NAME = "mesh.lock"

@@ -13,6 +13,7 @@ from typing import Any
 from mesh.settings import Settings
 
 FILE_NAME = "mesh.json"
+BROKER = "nats-server"  # its name among the parts
 
 
 class UnknownAddress(LookupError):
@@ -54,6 +55,22 @@ class MeshFile:
         except ValueError as error:
             raise UnknownAddress(f"{data / FILE_NAME} cannot be read ({error}); run `ensemble up` again") from None
         return cls(**{**raw, "parts": [Part(**part) for part in raw["parts"]]})
+
+    def pid_of(self, name: str) -> int:
+        """The pid of a part, or of nats-server; raises UnknownAddress."""
+        return self.nats_pid if name == BROKER else self._part(name).pid
+
+    def address_of(self, name: str) -> str:
+        """Where a part serves gRPC; raises UnknownAddress."""
+        return self._part(name).address
+
+    def _part(self, name: str) -> Part:
+        for part in self.parts:
+            if part.name == name:
+                return part
+        raise UnknownAddress(
+            f"there is no part {name!r} in this mesh, which has {', '.join(p.name for p in self.parts)}"
+        )
 
 
 class Addresses:

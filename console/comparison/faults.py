@@ -23,25 +23,7 @@ from mesh.addresses import MeshFile
 WORKS_S, STANDS_S = 0.02, 0.1
 
 
-class Parts:
-    """The processes of one mesh, by their names."""
-
-    def __init__(self, mesh: MeshFile) -> None:
-        self._mesh = mesh
-
-    @property
-    def supervisor(self) -> int:
-        """Its pid."""
-        return self._mesh.supervisor_pid
-
-    def pid_of(self, name: str) -> int:
-        """The pid of a part, or of nats-server."""
-        if name == "nats-server":
-            return self._mesh.nats_pid
-        return next(part.pid for part in self._mesh.parts if part.name == name)
-
-
-Apply = Callable[[Parts], AbstractAsyncContextManager[None]]
+Apply = Callable[[MeshFile], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -60,21 +42,21 @@ def _send(pid: int, number: signal.Signals) -> None:
 
 def _dead(part: str) -> Apply:
     @asynccontextmanager
-    async def apply(parts: Parts) -> AsyncIterator[None]:
-        _send(parts.supervisor, signal.SIGSTOP)
+    async def apply(mesh: MeshFile) -> AsyncIterator[None]:
+        _send(mesh.supervisor_pid, signal.SIGSTOP)
         try:
-            _send(parts.pid_of(part), signal.SIGKILL)
+            _send(mesh.pid_of(part), signal.SIGKILL)
             yield
         finally:
-            _send(parts.supervisor, signal.SIGCONT)
+            _send(mesh.supervisor_pid, signal.SIGCONT)
 
     return apply
 
 
 def _slow(part: str) -> Apply:
     @asynccontextmanager
-    async def apply(parts: Parts) -> AsyncIterator[None]:
-        pid = parts.pid_of(part)
+    async def apply(mesh: MeshFile) -> AsyncIterator[None]:
+        pid = mesh.pid_of(part)
 
         async def stutter() -> None:
             while True:
@@ -95,8 +77,8 @@ def _slow(part: str) -> Apply:
 
 def _restarted(part: str) -> Apply:
     @asynccontextmanager
-    async def apply(parts: Parts) -> AsyncIterator[None]:
-        _send(parts.pid_of(part), signal.SIGTERM)
+    async def apply(mesh: MeshFile) -> AsyncIterator[None]:
+        _send(mesh.pid_of(part), signal.SIGTERM)
         yield
 
     return apply

@@ -18,7 +18,7 @@ from pathlib import Path
 from console import audit, control
 from console.client import MeshClient
 from console.comparison import coupling, traffic
-from console.comparison.faults import Fault, Parts, all_serve
+from console.comparison.faults import Fault, all_serve
 from console.comparison.flow import Flow
 from console.comparison.result import STYLES, Comparison, Healthy, Round, Scenario, UnderFault
 from console.orders import DEFAULT_SKU
@@ -143,7 +143,7 @@ async def _under(fault: Fault, mesh: MeshClient, data: Path, plan: Plan, ends: f
             group.create_task(flow.at_a_pace(plan.per_second, stop))
         await asyncio.sleep(plan.before_s)
         wrong_s = time.monotonic() - began
-        async with fault.apply(Parts(control.running(data))):
+        async with fault.apply(control.running(data)):
             await asyncio.sleep(plan.fault_s)
         right_s = time.monotonic() - began
         await asyncio.sleep(plan.after_s)

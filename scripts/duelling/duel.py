@@ -17,37 +17,39 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
-import grpc.aio
-
-from console import audit, orders
+from console import orders
 from console.client import MeshClient
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from eventbus.bus import EventBus, Unpublished
 from eventbus.envelope import Envelope
-from mesh import errors
 from mesh.addresses import Addresses
 from mesh.backoff import Backoff
 from mesh.settings import Settings
+from scripts.customers import (
+    CALL_S,
+    IN_TIME,
+    REFUSED,
+    TOO_LATE,
+    UNDECIDED,
+    cancel,
+    end_of,
+    patiently,
+    right_ends,
+    settled_books,
+)
 from shop.inventory.v1.inventory_pb2 import SetStockRequest
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import OrderStatus
-from shop.orders.v1.orders_pb2 import CancelOrderRequest, Coordination, GetOrderRequest, WatchOrderRequest
+from shop.orders.v1.orders_pb2 import Coordination, GetOrderRequest
 
 PROCESS = "fulfil-order"
 SKU = "duel"
-REFUSED: tuple[dict[str, Any], ...] = ({"sku": "never-in-stock"}, {"token": "tok_declined"}, {"country": "AQ"})
 PIECES: dict[str, Any] = {"sku": SKU, "token": "tok_visa", "country": "DE"}
 
 REFUSED_EVERY, CANCELLED_EVERY = 5, 3
 # About how long an order takes to its pivot where twenty run at once: half of the cancellations come in time.
 CANCELLED_WITHIN_S = 0.3
-CALL_S = 10.0
-ENDS_WITHIN_S = 60.0
-SETTLES_WITHIN_S = 60.0
 
-COMPLETED, COMPENSATED = OrderStatus.ORDER_STATUS_COMPLETED, OrderStatus.ORDER_STATUS_COMPENSATED
-IN_TIME, TOO_LATE, UNDECIDED = "in time", "too late", "undecided"
 _VERDICTS = {
     api.CancelVerdict.CANCEL_VERDICT_CANCELLED: IN_TIME,
     api.CancelVerdict.CANCEL_VERDICT_TOO_LATE: TOO_LATE,
@@ -84,7 +86,7 @@ async def duel(mesh: MeshClient, settings: Settings, count: int, *, at_once: int
 
         await asyncio.gather(*(one(number) for number in range(count)))
     report.seconds = round(time.monotonic() - began, 1)
-    books = await _settled(settings)
+    books = await settled_books(settings)
     report.faults += books.faults
     report.faults += [f"order {id_} has not ended" for id_ in books.in_flight]
     report.faults += [f"order {id_} has ended, its saga at the orchestrator has not" for id_ in books.behind]
@@ -105,27 +107,22 @@ class _Duel:
 
     async def run(self, report: Report) -> None:
         _, _, verdict = await asyncio.gather(self._start_saga(), self._publish(), self._cancel_some_time())
-        status = await self._end()
+        status = await end_of(lambda: self._mesh, self._order.order_id)
         order_id = self._order.order_id
         found = await self._mesh.orders.GetOrder(GetOrderRequest(order_id=order_id), timeout=CALL_S)
         report.first[_short(Coordination.Name(found.state.coordination_taken))] += 1
         report.ends[_short(OrderStatus.Name(status))] += 1
         if verdict:
             report.cancellations[verdict] += 1
-        if status not in self._right(verdict):
+        if status not in right_ends(refused=self._refused, verdict=verdict):
             said = f", cancelled {verdict}" if verdict else ""
             how = "refused" if self._refused else "not refused"
             report.faults.append(f"order {order_id}: {how}{said}, and {OrderStatus.Name(status)}")
 
-    def _right(self, verdict: str) -> set[OrderStatus.ValueType]:
-        if verdict == IN_TIME or self._refused:
-            return {COMPENSATED}
-        return {COMPLETED, COMPENSATED} if verdict == UNDECIDED else {COMPLETED}
-
     async def _start_saga(self) -> None:
         request = api.StartSagaRequest(process=PROCESS)
         request.input.Pack(OrderPlaced(order=self._order))
-        await _patiently(lambda: self._mesh.orchestrator.StartSaga(request, timeout=CALL_S))
+        await patiently(lambda: self._mesh.orchestrator.StartSaga(request, timeout=CALL_S))
 
     async def _publish(self) -> None:
         event = OrderPlaced(order=self._order)
@@ -142,53 +139,9 @@ class _Duel:
         await asyncio.sleep(self._cancelled_after_s)
         if self._by_saga:
             saga = api.CancelSagaRequest(saga_id=self._order.order_id)
-            answer = await _patiently(lambda: self._mesh.orchestrator.CancelSaga(saga, timeout=CALL_S))
+            answer = await patiently(lambda: self._mesh.orchestrator.CancelSaga(saga, timeout=CALL_S))
             return _VERDICTS[answer.verdict]
-        request = CancelOrderRequest(order=self._order)
-        try:
-            await _patiently(lambda: self._mesh.orders.CancelOrder(request, timeout=CALL_S))
-        except grpc.aio.AioRpcError as error:
-            info = errors.error_info_of(errors.status_of(error))
-            if info is None or info.reason != "ALREADY_CONFIRMED":
-                raise
-            return TOO_LATE
-        return IN_TIME
-
-    async def _end(self) -> OrderStatus.ValueType:
-        status = OrderStatus.ORDER_STATUS_UNSPECIFIED
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ENDS_WITHIN_S):
-                while status not in (COMPLETED, COMPENSATED):
-                    with contextlib.suppress(grpc.aio.AioRpcError):  # it is not there yet, or its service is away
-                        request = WatchOrderRequest(order_id=self._order.order_id)
-                        async for update in self._mesh.orders.WatchOrder(request):
-                            status = update.state.status
-                    await asyncio.sleep(0.02)
-        return status
-
-
-async def _patiently(call: Any) -> Any:
-    """Calls until the answer is definite; a saga that is not known is not started yet."""
-    passing = (*errors.IN_DOUBT, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.NOT_FOUND)
-    deadline = time.monotonic() + ENDS_WITHIN_S
-    for delay_s in Backoff(first_s=0.02, max_s=1.0).delays():
-        try:
-            return await call()
-        except grpc.aio.AioRpcError as error:
-            if error.code() not in passing or time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(delay_s)
-    raise AssertionError("delays never end")
-
-
-async def _settled(settings: Settings) -> audit.Books:
-    """The books once nothing is under way, or after a while as they are."""
-    deadline = time.monotonic() + SETTLES_WITHIN_S
-    while True:
-        books = await asyncio.to_thread(audit.audit, settings)
-        if not (books.in_flight or books.unpublished or books.behind) or time.monotonic() > deadline:
-            return books
-        await asyncio.sleep(0.2)
+        return await cancel(lambda: self._mesh, self._order)
 
 
 @contextlib.asynccontextmanager

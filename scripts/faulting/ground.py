@@ -1,0 +1,145 @@
+"""The ground on which faults are done: a real mesh, its processes by name, and the customers beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from console import control
+from console.client import MeshClient
+from console.supervisor import ORCHESTRATOR
+from mesh.addresses import BROKER, MeshFile
+from mesh.settings import Settings
+from scripts.faulting.fault import Place
+from scripts.faulting.orders import Orders
+from services import SERVICES
+
+T = TypeVar("T")
+Condition = Callable[[], Awaitable[T]]
+
+PARTS = (*SERVICES, ORCHESTRATOR, BROKER)
+
+# Long enough for a mesh to heal on a machine that is busy with other things.
+HEALS_S = 60.0
+
+
+class Stuck(Exception):
+    """Something that must happen did not, within its limit; the text says what."""
+
+
+class Ground:
+    """One mesh. Its client is another one after the whole mesh was started again: ask for it each time."""
+
+    def __init__(self, place: Place, orders: int, seed: int) -> None:
+        self.place = place
+        self.rng = random.Random(seed)
+        self.counts: Counter[str] = Counter()  # what happened, by what is counted
+        self.orders = Orders(orders, lambda: self.client, random.Random(seed))
+        self.client: MeshClient
+
+    @property
+    def mesh(self) -> MeshFile:
+        """Where everything is, as of now."""
+        return control.running(self.place.data)
+
+    @property
+    def books(self) -> Settings:
+        """What the audit reads."""
+        return Settings(data=self.place.data)
+
+    async def up(self) -> None:
+        """Starts the mesh, and returns once every part serves; raises Stuck."""
+        await self._ensemble("up", "--detach", "--base-port", "0")
+        self.client = MeshClient(Settings(data=self.place.data, addresses=dict(self.place.addresses)))
+
+    async def down(self) -> None:
+        """Ends the mesh, in order, where one runs."""
+        await self.client.close()
+        with contextlib.suppress(control.NotRunning):
+            await asyncio.to_thread(control.down, self.place.data)
+
+    def pid_of(self, name: str) -> int:
+        """The pid of a part's latest process, or of nats-server's."""
+        return self.mesh.pid_of(name)
+
+    def send(self, name: str, number: signal.Signals) -> int:
+        """Sends a signal to a part; returns the pid it had, 0 where it has just ended by itself."""
+        pid = self.pid_of(name)
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return 0
+        return pid
+
+    async def replaced(self, name: str, pid: int) -> None:
+        """Returns once another process is in the place of one that ended."""
+
+        async def other() -> bool:
+            return self.pid_of(name) not in (0, pid)
+
+        await self.until(other, what=f"another process in the place of {name}")
+
+    async def all_serve(self) -> None:
+        """Returns once every part says that it serves."""
+
+        async def serve() -> bool:
+            return all(one.state == control.SERVING for one in await control.health(self.mesh))
+
+        await self.until(serve, what="every part's SERVING", every_s=0.1)
+
+    async def until(
+        self,
+        condition: Callable[[], Awaitable[T]],
+        *,
+        what: str,
+        within_s: float = HEALS_S,
+        every_s: float = 0.05,
+    ) -> T:
+        """The first true value of a condition; raises Stuck."""
+        deadline = time.monotonic() + within_s
+        while not (value := await condition()):
+            if time.monotonic() > deadline:
+                raise Stuck(f"{what}: not within {within_s:.0f} s")
+            await asyncio.sleep(every_s)
+        return value
+
+    async def moments(self, orders_each: int) -> AsyncIterator[int]:
+        """Comes again and again until no order is left to be placed, each time in the middle of some orders.
+
+        That is: so many more orders are let come, a quarter of them have ended, and the rest run, or come, into what
+        is done now. So no fault follows another unless the mesh got on in between; raises Stuck where it does not.
+        """
+        number = 0
+        while self.orders.let_come(orders_each):
+            due = self.orders.ended + max(1, orders_each // 4)
+
+            async def got_on(due: int = due) -> bool:
+                return self.orders.ended >= due
+
+            await self.until(got_on, what=f"progress ({self.orders.ended} orders have ended)")
+            yield number
+            number += 1
+
+    def logs(self) -> dict[str, str]:
+        """The logs of all parts so far, by name."""
+        return {path.stem: path.read_text(errors="replace") for path in (self.place.data / "logs").glob("*.log")}
+
+    async def _ensemble(self, *arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "console.main", *arguments, "--data", str(self.place.data)),
+            env={**os.environ, **self.place.environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        if process.returncode:
+            raise Stuck(f"ensemble {arguments[0]}: {said.decode().strip()}")

@@ -46,10 +46,11 @@ class Unpublished(Exception):
 class EventBus:
     """One process's connection. It connects by itself, for as long as it takes, and again after every loss."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, client: Client | None = None) -> None:
+        """Without a client of its own it makes one; another is for simulation (eventbus.testing)."""
         self._url = url
         self._name = name
-        self.client = Client()
+        self.client = Client() if client is None else client
         self.jetstream: JetStreamContext = self.client.jetstream(timeout=PUBLISH_TIMEOUT_S)
         self.connections = 1  # the present one's number
         self._ready = asyncio.Event()

@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -87,7 +86,7 @@ class Puller:
             await asyncio.gather(*self._working, return_exceptions=True)
 
     async def _step(self) -> None:
-        if self._wanted and time.monotonic() - self._heard > 2 * HEARTBEAT_S:
+        if self._wanted and self._now_s() - self._heard > 2 * HEARTBEAT_S:
             log.warning("%s: the broker is silent; asking again", self._durable)
             self._wanted, self._lost = 0, True
         if not self._client.is_connected:
@@ -95,7 +94,7 @@ class Puller:
         try:
             if self._connection != self._bus.connections:
                 await self._listen()
-            if self._lost and time.monotonic() - self._lost_s < _GONE_S:
+            if self._lost and self._now_s() - self._lost_s < _GONE_S:
                 return
             if self._lost:
                 await self._provision()
@@ -106,6 +105,10 @@ class Puller:
         except (nats.errors.Error, OSError) as error:
             self._lost = True
             log.warning("%s: cannot pull yet: %s", self._durable, error or type(error).__name__)
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
 
     async def _listen(self) -> None:
         """On the present connection, which nothing is asked for yet; the consumer may not exist, or not any more."""
@@ -123,21 +126,21 @@ class Puller:
 
     async def _ask(self, batch: int) -> None:
         self._request += 1
-        self._wanted, self._heard = batch, time.monotonic()
+        self._wanted, self._heard = batch, self._now_s()
         request = {"batch": batch, "expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
         await self._client.publish(self._next, json.dumps(request).encode(), f"{self._inbox}.{self._request}")
 
     async def _receive(self, message: Msg) -> None:
         current = message.subject.endswith(f".{self._request}") or bool(message.reply)
         if current:
-            self._heard = time.monotonic()
+            self._heard = self._now_s()
         status = header(message.headers, "Status") if not message.reply else ""
         if not status:
             self._start(message)
         elif status != _HEARTBEAT and current:
             self._wanted = 0
             if status not in _ENDED_AS_PLANNED:
-                self._lost, self._lost_s = True, time.monotonic()
+                self._lost, self._lost_s = True, self._now_s()
             self._wake.set()
 
     def _start(self, message: Msg) -> None:

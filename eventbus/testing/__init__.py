@@ -1,0 +1,23 @@
+"""A modelled JetStream broker, for simulation and for tests that want to say what the broker does.
+
+The project's own code and nats-py's run unchanged on it: what is modelled is nats-server and the wire to it, in this
+process, on the event loop's time (which may be virtual), with chance drawn from one seeded generator.
+
+    client          nats-py's client without its socket: connects, is cut off, is killed
+    link            the policy of a link: delay, loss, copies
+    connection      what a link and a partition do to a connection
+    broker          the server: who listens, what reaches whom; crash and restart, full and empty disk
+    api             the JetStream API
+    stream          messages, and the dedupe window
+    consumer        deliveries, acknowledgements, redelivery, pull requests
+    consumer_state  what a consumer knows, and what of it survives a kill
+    subjects        which pattern takes which subject
+
+That it does what nats-server does is held by tests/integration/test_broker_conformance.py, which runs on both.
+"""
+
+from eventbus.testing.broker import ModelledBroker
+from eventbus.testing.client import ModelledClient
+from eventbus.testing.link import Kind, Link, Perfect
+
+__all__ = ["Kind", "Link", "ModelledBroker", "ModelledClient", "Perfect"]

@@ -1,0 +1,69 @@
+"""What a consumer knows of its messages, and what of it a broker that was killed finds on its disk again.
+
+nats-server writes a consumer's state behind: at once after a quiet moment, and at most every WRITTEN_EVERY_S. So what
+happened in the last tenth of a second may be gone after a kill, and then what was acknowledged in it comes again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+WRITTEN_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A message that was delivered and not answered yet. Times are the event loop's, in seconds."""
+
+    delivery: int  # the consumer sequence of its first delivery
+    since_s: float  # the ack wait runs from here
+    written_s: float  # and from here, once the broker has read its disk: see Consumer
+
+
+@dataclass(slots=True)
+class State:
+    """Sequences of the stream and of the consumer's own deliveries, as nats-server counts them."""
+
+    next_sequence: int = 1  # the first one never delivered
+    next_delivery: int = 1
+    floor_sequence: int = 0  # up to here everything is answered
+    floor_delivery: int = 0
+    pending: dict[int, Pending] = field(default_factory=dict)
+    redelivered: dict[int, int] = field(default_factory=dict)  # how often beyond the first time
+
+    def copy(self) -> State:
+        """As of now."""
+        return replace(self, pending=dict(self.pending), redelivered=dict(self.redelivered))
+
+
+class WriteBehind:
+    """The state on a disk that is written at most every `period_s`.
+
+    There is no timer and no copy for each change: what the disk would have by now is settled when it is asked for.
+    """
+
+    def __init__(self, state: State, period_s: float, now_s: float) -> None:
+        self._written = state.copy()
+        self._period_s = period_s
+        self._wrote_s = now_s - period_s
+        self._due_s: float | None = None  # when the changes so far are written; None: there are none
+
+    def before_change(self, state: State, now_s: float) -> None:
+        """To be called before every change of the state."""
+        self._settle(state, now_s)
+        if self._due_s is None:
+            self._due_s = max(now_s, self._wrote_s + self._period_s)
+
+    def read(self, state: State, now_s: float) -> State:
+        """What the disk has, where the state in memory is this one."""
+        self._settle(state, now_s)
+        return self._written.copy()
+
+    def write(self, state: State, now_s: float) -> None:
+        """Writes all, at once."""
+        self._written, self._wrote_s, self._due_s = state.copy(), now_s, None
+
+    def _settle(self, state: State, now_s: float) -> None:
+        if self._due_s is not None and now_s > self._due_s:
+            due_s = self._due_s
+            self.write(state, due_s)

@@ -105,7 +105,6 @@ class Api:
     def __init__(self, broker: Streams) -> None:
         self._broker = broker
         self._verbs: dict[str, Callable[[list[str], dict[str, Any]], dict[str, Any]]] = {
-            "INFO": self._account,
             "STREAM.NAMES": self._stream_names,
             "STREAM.CREATE": self._create_stream,
             "STREAM.UPDATE": self._update_stream,
@@ -123,7 +122,7 @@ class Api:
     def answer(self, subject: str, body: bytes) -> bytes | None:
         """The answer to a request; None for one that nats-server leaves unanswered."""
         tokens = subject[len(PREFIX) :].split(".")
-        for length in (3, 2, 1):
+        for length in (3, 2):
             if (verb := self._verbs.get(".".join(tokens[:length]))) is not None:
                 try:
                     answer = verb(tokens[length:], json.loads(body) if body else {})
@@ -133,10 +132,6 @@ class Api:
         return None
 
     # -- streams
-
-    def _account(self, _: list[str], __: dict[str, Any]) -> dict[str, Any]:
-        streams = self._broker.streams.values()
-        return {"streams": len(streams), "consumers": sum(len(stream.consumers) for stream in streams)}
 
     def _stream_names(self, _: list[str], asked: dict[str, Any]) -> dict[str, Any]:
         pattern = asked.get("subject", ">")
@@ -203,6 +198,8 @@ class Api:
         stream, sequence = self._stream(names[0]), asked["seq"]
         if sequence > stream.last_sequence:
             raise Refused(500, 10057, "stream store EOF")
+        if sequence < stream.first_sequence:
+            raise Refused(500, 10057, "no message found")
         if sequence not in stream.messages:
             raise Refused(400, 10043, f"sequence {sequence} not found")
         stream.remove(sequence)
@@ -291,8 +288,8 @@ class Api:
 
 
 def _completed(asked: dict[str, Any], defaults: dict[str, Any], modelled: set[str]) -> dict[str, Any]:
-    """A configuration with everything that was not said."""
-    config = {**defaults, **{key: value for key, value in asked.items() if value is not None}}
+    """A configuration with everything that was not said. NATS takes a zero for nothing said."""
+    config = {**defaults, **{key: value for key, value in asked.items() if value}}
     foreign = [key for key in config if key not in modelled and config[key] != defaults.get(key)]
     if foreign:
         raise Refused(500, 0, f"the modelled broker does not know {', '.join(sorted(foreign))} as asked for")

@@ -298,8 +298,7 @@ class Consumer:
         sequence, delivery = message.sequence, state.next_delivery
         state.next_delivery += 1
         first = state.pending[sequence].delivery if sequence in state.pending else delivery
-        # The disk gets the time of the message in the place of that of the delivery (nats-server 2.15, by test).
-        written_s = now_s - (self._host.now_ns() - message.time_ns) / 1e9
+        written_s = self._as_written_s(message.time_ns)
         state.pending[sequence] = Pending(first, now_s, written_s)
         self._check_pending_at(now_s + self.ack_wait_s + _GRACE_S)
         reply = (
@@ -353,14 +352,15 @@ class Consumer:
         now_s = self._host.now_s()
         since_s = now_s - self.ack_wait_s + delay_s
         self._again.pop(sequence, None)
-        self.state.pending[sequence] = Pending(pending.delivery, since_s, since_s)
+        written_s = self._as_written_s(self._host.now_ns() + int((since_s - now_s) * 1e9))
+        self.state.pending[sequence] = Pending(pending.delivery, since_s, written_s)
         self._check_pending_at(now_s + max(delay_s, _NAK_CHECK_S))
 
     def _progress(self, sequence: int) -> None:
         if (pending := self.state.pending.get(sequence)) is not None:
             self._changing()
             now_s = self._host.now_s()
-            self.state.pending[sequence] = Pending(pending.delivery, now_s, now_s)
+            self.state.pending[sequence] = Pending(pending.delivery, now_s, self._as_written_s(self._host.now_ns()))
 
     def _raise_floor(self, delivery: int, sequence: int) -> None:
         state = self.state
@@ -380,6 +380,11 @@ class Consumer:
         now_s = self._host.now_s()
         self._disk.before_change(self.state, now_s)
         self._synced.before_change(self.state, now_s)
+
+    def _as_written_s(self, time_ns: int) -> float:
+        """The disk has whole seconds; and for a delivery the time of its message (nats-server 2.15, by test)."""
+        whole_ns = time_ns // 1_000_000_000 * 1_000_000_000
+        return self._host.now_s() - (self._host.now_ns() - whole_ns) / 1e9
 
     # -- time
 

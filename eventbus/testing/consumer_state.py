@@ -17,7 +17,7 @@ class Pending:
 
     delivery: int  # the consumer sequence of its first delivery
     since_s: float  # the ack wait runs from here
-    written_s: float  # and from here, once the broker has read its disk: see Consumer
+    written_s: float  # and from here, once the broker has read its disk
 
 
 @dataclass(slots=True)

@@ -32,8 +32,6 @@ from mesh.errors import Invalid
 
 PUT_BACK = "dead-letters.replay"  # in the place of the emitting method
 
-_NO_SUCH_MESSAGE = 10043
-
 
 class NoLetter(LookupError):
     """There is no such dead letter."""
@@ -126,11 +124,17 @@ class LetterBox:
     async def _remove(self, letter: DeadLetter) -> bool:
         try:
             await self._bus.jetstream.delete_msg(DEAD_LETTERS, letter.id)
-        except NotFoundError:
-            return False
-        except APIError as error:
-            if error.err_code != _NO_SUCH_MESSAGE:
+        except APIError:
+            # The broker has several errors for a message that is not there, and one of them is for other faults too.
+            if await self._is_there(letter.id):
                 raise
+            return False
+        return True
+
+    async def _is_there(self, id: int) -> bool:
+        try:
+            await self._bus.jetstream.get_msg(DEAD_LETTERS, id)
+        except NotFoundError:
             return False
         return True
 

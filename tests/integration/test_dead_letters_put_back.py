@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -126,16 +125,6 @@ async def test_whoever_dies_between_putting_back_and_removing_puts_it_back_once(
                 await box.put_back(letter)
         assert await box.put_back(await box.get(letter.id))
         assert await placed(bus, order) == 2, "the first time, and put back"
-
-
-async def test_two_people_who_put_a_letter_back_at_once_put_it_back_once(
-    placed_desk: Desk, box: LetterBox, bus: EventBus
-) -> None:
-    order = an_order()
-    async with a_letter(placed_desk, box, order) as (choking, letter):
-        choking.mended = True
-        assert sorted(await asyncio.gather(box.put_back(letter), box.put_back(letter))) == [False, True]
-        assert await placed(bus, order) == 2
 
 
 async def test_what_fails_again_is_a_new_letter_and_putting_back_all_comes_to_an_end(

@@ -54,6 +54,11 @@ class InlineDatabase:
         await asyncio.sleep(0)
         return result
 
+    @property
+    def connection(self) -> Connection:
+        """What all works run on, one after the other: to look at the tables between two of them."""
+        return self._connection
+
     async def watch(self) -> None:
         """Waits for ever: memory does not fail."""
         await asyncio.Event().wait()

@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import psycopg
 import sqlalchemy as sql
@@ -154,8 +154,13 @@ class PostgresDatabase:
 
 
 def open_read_only(url: str, schema_name: str) -> sql.Engine:
-    """The schema of another process, to look at; raises DatabaseMissing, and DatabaseLost where there is no server."""
-    engine = _engine(url, schema_name, 1, "-c default_transaction_read_only=on")
+    """The schema of another process, to look at; raises DatabaseMissing, and DatabaseLost where there is no server.
+
+    A transaction sees it as of one moment, that of its first statement, and may take as long as it likes: nobody waits.
+    """
+    unlimited = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
+    options = f"-c default_transaction_read_only=on {unlimited}"
+    engine = _engine(url, schema_name, 1, options, isolation_level="REPEATABLE READ")
     try:
         with engine.connect() as connection:
             found = sql.text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
@@ -166,14 +171,21 @@ def open_read_only(url: str, schema_name: str) -> sql.Engine:
     return engine
 
 
-def _engine(url: str, schema_name: str, connections_max: int, options: str = "") -> sql.Engine:
+def _engine(
+    url: str,
+    schema_name: str,
+    connections_max: int,
+    options: str = "",
+    *,
+    isolation_level: Literal["READ COMMITTED", "REPEATABLE READ"] = "READ COMMITTED",
+) -> sql.Engine:
     limits = (
         f'-c search_path="{schema_name}" -c statement_timeout={STATEMENT_LIMIT_S * 1000:.0f} '
         f"-c idle_in_transaction_session_timeout={IDLE_LIMIT_S * 1000:.0f} {options}"
     )
     return sql.create_engine(
         sql.make_url(url).set(drivername="postgresql+psycopg"),
-        isolation_level="READ COMMITTED",
+        isolation_level=isolation_level,
         # One for each thread, so that nobody waits for one. Not asked whether they live before each use (pre-ping),
         # which is a round trip: a work whose connection turns out to be dead is run again.
         pool_size=connections_max,

@@ -224,8 +224,22 @@ def _deliver_all(batch: list[_Work[Any]]) -> None:
 
 
 def open_read_only(path: Path) -> sqlalchemy.Engine:
-    """A database of another process, to look at. It never writes and never checkpoints."""
-    return sqlalchemy.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    """A database of another process, to look at: a transaction sees it as of one moment, its beginning.
+
+    It never writes and never checkpoints.
+    """
+    engine = sqlalchemy.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def prepare(driver: sqlite3.Connection, _: object) -> None:
+        driver.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        _driver(connection).execute("BEGIN")
+        _driver(connection).execute("SELECT 1 FROM sqlite_schema")  # the moment is that of the first read
+
+    return engine
 
 
 def _engine(path: Path) -> sqlalchemy.Engine:

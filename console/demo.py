@@ -66,9 +66,9 @@ def main() -> None:
             console.print(f"  {part.name:<14} {part.address}", markup=False)
         asyncio.run(_orders(data))
         _title("The books of all services, read from their databases")
-        books = _settled(data)
+        books = asyncio.run(audit.settled(Settings(data=data), SETTLED_S))
         display.show_books(books)
-        status = 1 if books.faults or books.in_flight else 0
+        status = 1 if books.faults else 0
     except Surprise as error:
         console.print(f"the demo failed: {error}", markup=False)
     except (control.StartFailed, OSError) as error:
@@ -157,16 +157,6 @@ def _nth(number: int) -> Order:
     refused = SCENARIOS[1 + number // 5 % 3]
     scenario = SCENARIOS[0] if number % 5 else refused
     return orders.an_order(sku=scenario.sku, token=scenario.token, country=scenario.country)
-
-
-def _settled(data: Path) -> audit.Books:
-    """The books once nothing is in flight, or after a while as they are."""
-    deadline = time.monotonic() + SETTLED_S
-    while True:
-        books = audit.audit(Settings(data=data))
-        if (not books.in_flight and not books.unpublished) or time.monotonic() > deadline:
-            return books
-        time.sleep(0.2)
 
 
 def _title(text: str) -> None:

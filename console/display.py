@@ -134,9 +134,11 @@ def show_books(books: Books) -> None:
         parts = " + ".join(f"{money[what]} {what}" for what in ("captured", "voided", "open"))
         console.print(f"account {account}: {parts} = {money['authorized']} authorised", markup=False)
     if books.in_flight:
-        console.print(f"in flight, not judged: {len(books.in_flight)} orders", markup=False)
+        console.print(f"in flight: {len(books.in_flight)} orders", markup=False)
     if books.behind:
         console.print(f"ended, and for the orchestrator not yet: {len(books.behind)} orders", markup=False)
+    if books.open_sagas:
+        console.print(f"sagas that have not ended, and are not an order's: {len(books.open_sagas)}", markup=False)
     if books.strays:
         console.print(f"reserved without an order, not judged: {len(books.strays)}", markup=False)
     for fault in books.faults:

@@ -11,11 +11,9 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from console import audit
 from console.client import MeshClient
 from mesh import errors
 from mesh.backoff import Backoff
-from mesh.settings import Settings
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import CancelOrderRequest, WatchOrderRequest
 
@@ -30,7 +28,6 @@ REFUSED: tuple[dict[str, Any], ...] = ({"sku": "never-in-stock"}, {"token": "tok
 
 CALL_S = 10.0
 PATIENCE_S = 60.0
-LOOK_AGAIN_S = 0.2
 
 # What another try may mend: the answer is in doubt, the part is overloaded, or the thing is not there yet.
 PASSING = (*errors.IN_DOUBT, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.NOT_FOUND)
@@ -82,13 +79,3 @@ def right_ends(*, refused: bool, verdict: str) -> set[OrderStatus.ValueType]:
     if verdict == IN_TIME or refused:
         return {COMPENSATED}
     return {COMPLETED, COMPENSATED} if verdict == UNDECIDED else {COMPLETED}
-
-
-async def settled_books(settings: Settings, *, within_s: float = PATIENCE_S) -> audit.Books:
-    """The books once nothing is under way, or after a while as they are."""
-    deadline = time.monotonic() + within_s
-    while True:
-        books = await asyncio.to_thread(audit.audit, settings)
-        if not (books.in_flight or books.unpublished or books.behind) or time.monotonic() > deadline:
-            return books
-        await asyncio.sleep(LOOK_AGAIN_S)

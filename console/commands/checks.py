@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from console.commands.common import Failed, WrongUsage, data_option, database_option, json_option, settings_for
+from console.commands.duration import duration
 
 descriptors_option = click.option(
     "--descriptors",
@@ -79,14 +82,24 @@ def _contract_errors() -> Iterator[None]:
 @click.command()
 @data_option
 @database_option
+@click.option(
+    "--settled-within",
+    metavar="DURATION",
+    callback=duration,
+    help="Wait so long, at most, until nothing is under way: what still is then, is a fault. 0s where all has settled.",
+)
 @json_option
-def audit(data: Path, database_url: str, as_json: bool) -> None:
+def audit(data: Path, database_url: str, settled_within: timedelta | None, as_json: bool) -> None:
     """Check the books of all services; exit 1 on a fault. What is in flight is listed apart, not judged."""
     from console import audit as books_of
     from console import display
 
+    settings = settings_for(data, database_url=database_url)
     try:
-        books = books_of.audit(settings_for(data, database_url=database_url))
+        if settled_within is None:
+            books = books_of.audit(settings)
+        else:
+            books = asyncio.run(books_of.settled(settings, settled_within.total_seconds()))
     except books_of.NoBooks as error:
         raise Failed(str(error)) from None
     if as_json:

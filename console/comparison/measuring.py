@@ -101,7 +101,7 @@ async def _compare(data: Path, plan: Plan, faults: Sequence[Fault], say: Say) ->
             comparison.scenarios.append(await _under(fault, mesh, data, plan, ends))
         await all_serve(data, SERVE_S)
     say("the books of all services")
-    comparison.faults = await _books(settings)
+    comparison.faults = (await audit.settled(settings, BOOKS_S)).faults
     return comparison
 
 
@@ -152,13 +152,3 @@ async def _under(fault: Fault, mesh: MeshClient, data: Path, plan: Plan, ends: f
     await asyncio.gather(*(flow.rest(rest_s) for flow in flows.values()))
     ended = {style: UnderFault(flow.samples, wrong_s, right_s) for style, flow in flows.items()}
     return Scenario(fault.name, fault.title, ended)
-
-
-async def _books(settings: Settings) -> list[str]:
-    """The audit, once nothing is in flight; what still is after a while is a fault."""
-    deadline = time.monotonic() + BOOKS_S
-    while True:
-        books = await asyncio.to_thread(audit.audit, settings)
-        if books.faults or not books.in_flight or time.monotonic() > deadline:
-            return [*books.faults, *(f"order {order_id} has not ended" for order_id in books.in_flight)]
-        await asyncio.sleep(0.5)

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from console import orders
+from console import audit, orders
 from console.client import MeshClient
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from eventbus.bus import EventBus, Unpublished
@@ -28,6 +28,7 @@ from mesh.settings import Settings
 from scripts.customers import (
     CALL_S,
     IN_TIME,
+    PATIENCE_S,
     REFUSED,
     TOO_LATE,
     UNDECIDED,
@@ -35,7 +36,6 @@ from scripts.customers import (
     end_of,
     patiently,
     right_ends,
-    settled_books,
 )
 from shop.inventory.v1.inventory_pb2 import SetStockRequest
 from shop.orders.v1.events_pb2 import OrderPlaced
@@ -86,10 +86,7 @@ async def duel(mesh: MeshClient, settings: Settings, count: int, *, at_once: int
 
         await asyncio.gather(*(one(number) for number in range(count)))
     report.seconds = round(time.monotonic() - began, 1)
-    books = await settled_books(settings)
-    report.faults += books.faults
-    report.faults += [f"order {id_} has not ended" for id_ in books.in_flight]
-    report.faults += [f"order {id_} has ended, its saga at the orchestrator has not" for id_ in books.behind]
+    report.faults += (await audit.settled(settings, PATIENCE_S)).faults
     return report
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from console import audit
-from scripts.customers import settled_books
+from scripts.customers import PATIENCE_S
 from scripts.faulting.fault import Fault, NotPossible
 from scripts.faulting.ground import Ground, Stuck
 from scripts.faulting.logs import unhandled
@@ -26,7 +26,7 @@ async def run(fault: Fault, folder: Path, *, orders: int, seed: int) -> Result:
                 fault.bind(ground)
                 await _orders_and_fault(fault, ground, result)
                 await ground.all_serve()
-                books = await settled_books(ground.books)
+                books = await audit.settled(ground.books, PATIENCE_S)
                 result.faults += _judge(fault, ground, books)
                 result.books = books.orders
             finally:
@@ -57,9 +57,6 @@ async def _orders_and_fault(fault: Fault, ground: Ground, result: Result) -> Non
 def _judge(fault: Fault, ground: Ground, books: audit.Books) -> Iterator[str]:
     """What does not hold after a run."""
     yield from books.faults
-    yield from (f"order {id_} has not ended" for id_ in books.in_flight)
-    yield from (f"{count} events of {name} wait in its outbox" for name, count in books.unpublished.items() if count)
-    yield from (f"order {id_} has ended, its saga at the orchestrator has not" for id_ in books.behind)
     yield from (f"the fault did not happen: none {what}" for what in fault.proof if not ground.counts[what])
     yield from (f"no order was {end.lower()}: too few of them" for end in _missing_ends(ground))
     if (known := sum(books.orders.values())) < ground.orders.acknowledged:

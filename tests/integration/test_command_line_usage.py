@@ -84,6 +84,7 @@ def test_without_a_mesh_a_command_exits_1_with_one_line_that_names_the_folder(co
         "up --database postgresql://host/shop --replicas inventory-2=2",
         "up --database postgresql://host/shop --replicas inventory=2 --replicas inventory=3",
         "audit --database mysql://host/shop",
+        "audit --settled-within soon",
         "up --no-such-flag",
         "up --base-port many",
         "order --style sideways",

@@ -9,8 +9,10 @@ process, on the event loop's time (which may be virtual), with chance drawn from
     broker          the server: who listens, what reaches whom; crash and restart, full and empty disk
     api             the JetStream API
     stream          messages, and the dedupe window
-    consumer        deliveries, acknowledgements, redelivery, pull requests
+    consumer        deliveries, acknowledgements, redelivery
     consumer_state  what a consumer knows, and what of it survives a kill
+    requests        those who wait for messages, and what is said to them
+    host            what these need of the broker
     subjects        which pattern takes which subject
 
 That it does what nats-server does is held by tests/integration/test_broker_conformance.py, which runs on both.

@@ -59,7 +59,6 @@ _STREAM_MODELLED = {"name", "subjects", "max_age", "storage", "duplicate_window"
 _CONSUMER_MODELLED = {
     "durable_name",
     "name",
-    "deliver_policy",
     "ack_wait",
     "max_deliver",
     "filter_subject",
@@ -67,7 +66,6 @@ _CONSUMER_MODELLED = {
     "max_waiting",
     "max_ack_pending",
 }
-_FIXED = {"deliver_policy": "deliver policy", "max_waiting": "max waiting"}
 
 
 class Refused(Exception):
@@ -174,9 +172,9 @@ class Api:
         return {"success": True}
 
     def _purge_stream(self, names: list[str], asked: dict[str, Any]) -> dict[str, Any]:
-        if set(asked) - {"filter"}:
-            raise Refused(500, 0, f"the modelled broker cannot purge by {sorted(asked)}")
-        return {"success": True, "purged": self._stream(names[0]).purge(asked.get("filter", ">"))}
+        if asked:
+            raise Refused(500, 0, f"the modelled broker cannot purge by {', '.join(sorted(asked))}")
+        return {"success": True, "purged": self._stream(names[0]).purge()}
 
     def _get_message(self, names: list[str], asked: dict[str, Any]) -> dict[str, Any]:
         stored = _find(self._stream(names[0]), asked)
@@ -219,9 +217,8 @@ class Api:
         consumer = stream.consumers.get(names[1])
         if consumer is None:
             return self._consumer_described(stream, self._broker.make_consumer(stream, config))
-        for key, name in _FIXED.items():
-            if consumer.config[key] != config[key]:
-                raise Refused(500, 10012, f"{name} can not be updated")
+        if consumer.config["max_waiting"] != config["max_waiting"]:
+            raise Refused(500, 10012, "max waiting can not be updated")
         if consumer.config != config:
             consumer.update(config)
         return self._consumer_described(stream, consumer)
@@ -281,7 +278,7 @@ class Api:
             "ack_floor": {"consumer_seq": state.floor_delivery, "stream_seq": state.floor_sequence},
             "num_ack_pending": len(state.pending),
             "num_redelivered": len(state.redelivered),
-            "num_waiting": len(consumer.waiting),
+            "num_waiting": len(consumer.requests),
             "num_pending": consumer.unseen,
             "ts": _time(self._broker.now_ns()),
         }

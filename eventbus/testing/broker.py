@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 from eventbus.testing.api import PREFIX, Api
 from eventbus.testing.connection import Connection
-from eventbus.testing.consumer import Consumer, Headers
+from eventbus.testing.consumer import Consumer
+from eventbus.testing.host import Headers
 from eventbus.testing.link import Kind
 from eventbus.testing.stream import Stream
 from eventbus.testing.subjects import Interest

@@ -26,7 +26,8 @@ from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
 
 from eventbus.testing.broker import PAYLOAD_MAX_BYTES, ModelledBroker
-from eventbus.testing.connection import Connection, Headers
+from eventbus.testing.connection import Connection
+from eventbus.testing.host import Headers
 from eventbus.testing.link import Kind, Link, Perfect
 
 VERSION = "2.15.1"  # of the server that the model was compared with

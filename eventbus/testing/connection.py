@@ -13,12 +13,11 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eventbus.testing.host import Headers
 from eventbus.testing.link import Kind, Link
 
 if TYPE_CHECKING:
     from eventbus.testing.broker import ModelledBroker
-
-Headers = dict[str, str]
 
 
 class Pipe:

@@ -35,6 +35,35 @@ class State:
         """As of now."""
         return replace(self, pending=dict(self.pending), redelivered=dict(self.redelivered))
 
+    def settle(self, sequence: int) -> None:
+        """A message is not pending any more."""
+        pending = self.pending.pop(sequence, None)
+        if pending is None:
+            return
+        if not self.pending:
+            self.settle_all()
+        elif pending.delivery == self.floor_delivery + 1:
+            self.floor_delivery, self.floor_sequence = pending.delivery, sequence
+            if oldest := min((number for number in self.pending if number > sequence), default=0):
+                self.floor_delivery, self.floor_sequence = self.pending[oldest].delivery - 1, oldest - 1
+
+    def settle_all(self) -> None:
+        """Nothing is pending."""
+        self.floor_delivery, self.floor_sequence = self.next_delivery - 1, self.next_sequence - 1
+
+    def fit(self, last_sequence: int) -> None:
+        """Goes back to the end of a stream that a power cut took more of than of this."""
+        if self.next_sequence <= last_sequence + 1:
+            return
+        if self.floor_sequence > last_sequence:
+            self.floor_sequence, self.floor_delivery = last_sequence, max(0, self.next_delivery - 1)
+            self.pending, self.redelivered = {}, {}
+        self.pending = {number: found for number, found in self.pending.items() if number <= last_sequence}
+        self.redelivered = {number: times for number, times in self.redelivered.items() if number <= last_sequence}
+        newest = max(self.pending, default=0)
+        self.next_sequence = (newest or self.floor_sequence) + 1
+        self.next_delivery = (self.pending[newest].delivery if newest else self.floor_delivery) + 1
+
 
 class WriteBehind:
     """The state on a disk that is written at most every `period_s`.
@@ -50,20 +79,19 @@ class WriteBehind:
 
     def before_change(self, state: State, now_s: float) -> None:
         """To be called before every change of the state."""
-        self._settle(state, now_s)
+        self._catch_up(state, now_s)
         if self._due_s is None:
             self._due_s = max(now_s, self._wrote_s + self._period_s)
 
     def read(self, state: State, now_s: float) -> State:
         """What the disk has, where the state in memory is this one."""
-        self._settle(state, now_s)
+        self._catch_up(state, now_s)
         return self._written.copy()
 
     def write(self, state: State, now_s: float) -> None:
         """Writes all, at once."""
         self._written, self._wrote_s, self._due_s = state.copy(), now_s, None
 
-    def _settle(self, state: State, now_s: float) -> None:
+    def _catch_up(self, state: State, now_s: float) -> None:
         if self._due_s is not None and now_s > self._due_s:
-            due_s = self._due_s
-            self.write(state, due_s)
+            self.write(state, self._due_s)

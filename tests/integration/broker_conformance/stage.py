@@ -191,6 +191,7 @@ class Answers:
         self._heard: asyncio.Queue[tuple[float, Msg]] = asyncio.Queue()
         self._began = scene.now()
         self.subscription: Any = None
+        self.heard: list[Msg] = []
 
     async def hear(self, message: Msg) -> None:
         self._heard.put_nowait((self._scene.now() - self._began, message))
@@ -212,6 +213,12 @@ class Answers:
         assert not heard.reply, f"no status but the message {heard.data!r}"
         headers = {str(getattr(key, "value", key)): value for key, value in (heard.headers or {}).items()}
         return headers.pop("Status"), headers
+
+    def so_far(self) -> list[Msg]:
+        """What has come and was not looked at yet."""
+        new = [self._heard.get_nowait()[1] for _ in range(self._heard.qsize())]
+        self.heard += new
+        return new
 
     async def nothing(self, for_s: float) -> None:
         """Nothing comes for so long."""

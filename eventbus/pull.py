@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -66,7 +67,7 @@ class Puller:
         self._wanted = 0  # messages of the open request that have not come yet
         self._heard = 0.0
         self._lost = False
-        self._lost_s = 0.0
+        self._lost_s = -math.inf  # when that was said
         self._working: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 

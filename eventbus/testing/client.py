@@ -80,6 +80,8 @@ class ModelledClient(Client):
         """Its process is killed. What the process still does reaches nobody; its tasks are for others to end."""
         self._abandoned = True
         self._buffer.clear()
+        if self._reconnection_task is not None:
+            self._reconnection_task.cancel()
         for subscription in self._subs.values():
             while not subscription._pending_queue.empty():
                 subscription._pending_queue.get_nowait()

@@ -8,9 +8,9 @@ whole; when the connection breaks, what is under way is lost.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eventbus.testing.host import Headers
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from eventbus.testing.broker import ModelledBroker
 
 
+Arrive = Callable[..., None]
+
+
 class Pipe:
     """One direction. What comes out is called in the context of the side that it comes out at."""
 
@@ -27,29 +30,33 @@ class Pipe:
         self._link = link
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._free_s = 0.0  # nothing overtakes what arrives then
-        self._held: list[tuple[Kind, str, Callable[[], None]]] | None = None
+        self._last_s = 0.0  # when the last of what is under way arrives: nothing overtakes it
+        self._under_way: deque[tuple[Arrive, tuple[Any, ...]]] = deque()
+        self._held: list[tuple[Kind, str, Arrive, tuple[Any, ...]]] | None = None
         self._open = True
 
-    def send(self, kind: Kind, subject: str, arrive: Callable[..., None], *arguments: Any) -> None:
+    def send(self, kind: Kind, subject: str, arrive: Arrive, *arguments: Any) -> None:
         """Calls `arrive` at the other end, as often as the link lets it arrive."""
         if not self._open:
             return
         if self._held is not None:
-            self._held.append((kind, subject, partial(arrive, *arguments)))
+            self._held.append((kind, subject, arrive, arguments))
             return
         arrivals = self._link.arrivals(kind, subject)
         if kind is Kind.CONTROL:
             arrivals = arrivals[:1] or (0.0,)
+        if not arrivals:
+            return
         now_s = self._loop.time()
-        for copy, delay_s in enumerate(arrivals):
-            at_s = now_s + delay_s
-            if not copy:
-                at_s = self._free_s = max(self._free_s, at_s)
-            if at_s > now_s:
-                self._loop.call_at(at_s, self._arrive, arrive, arguments, context=self._context)
-            else:
-                self._loop.call_soon(self._arrive, arrive, arguments, context=self._context)
+        self._last_s = max(self._last_s, now_s + arrivals[0])
+        # A timer stands for whatever is next then: those of the same time may ring in any order.
+        self._under_way.append((arrive, arguments))
+        if self._last_s > now_s:
+            self._loop.call_at(self._last_s, self._next_arrives, context=self._context)
+        else:
+            self._loop.call_soon(self._next_arrives, context=self._context)
+        for delay_s in arrivals[1:]:
+            self._loop.call_at(now_s + delay_s, self._copy_arrives, arrive, arguments, context=self._context)
 
     def hold(self) -> None:
         """The network is partitioned."""
@@ -59,15 +66,21 @@ class Pipe:
     def release(self) -> None:
         """It is whole again."""
         held, self._held = self._held or [], None
-        for kind, subject, arrive in held:
-            self.send(kind, subject, arrive)
+        for kind, subject, arrive, arguments in held:
+            self.send(kind, subject, arrive, *arguments)
 
     def close(self) -> None:
         """What is under way is lost."""
         self._open = False
         self._held = None
+        self._under_way.clear()
 
-    def _arrive(self, arrive: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def _next_arrives(self) -> None:
+        if self._under_way:
+            arrive, arguments = self._under_way.popleft()
+            arrive(*arguments)
+
+    def _copy_arrives(self, arrive: Arrive, arguments: tuple[Any, ...]) -> None:
         if self._open:
             arrive(*arguments)
 

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError
 
-from eventbus.envelope import Envelope, microseconds
+from eventbus.envelope import Envelope, headers_size, microseconds
 from eventbus.streams import EVENTS, provision_streams
 from mesh.backoff import Backoff
 
@@ -107,6 +107,11 @@ class EventBus:
         """Stores a message with these headers; raises Unpublished."""
         if not self.client.is_connected:
             raise Unpublished(f"{subject}: not connected to {self._url}")
+        if (size := len(body) + headers_size(headers)) > self.client.max_payload:
+            # The broker would end the connection, and nats-py would not make another.
+            raise Unpublished(
+                f"{subject}: {size} bytes are more than the {self.client.max_payload} that the broker takes"
+            )
         try:
             await self.jetstream.publish(subject, body, headers=dict(headers), timeout=PUBLISH_TIMEOUT_S)
         except NoStreamResponseError as error:

@@ -100,6 +100,12 @@ def header(headers: Mapping[str, object] | None, name: str) -> str:
     return "" if value is None else str(value)
 
 
+def headers_size(headers: Mapping[str, str]) -> int:
+    """How many bytes they take on the wire, where they count towards the size of their message."""
+    lines = sum(len(name.encode()) + len(value.encode()) + len(": \r\n") for name, value in headers.items())
+    return len("NATS/1.0\r\n") + lines + len("\r\n")
+
+
 def microseconds(time: datetime | None) -> int:
     """Since the epoch; 0 where the broker did not say."""
     return int(time.timestamp() * 1_000_000) if time else 0

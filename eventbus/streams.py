@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError
 
-from mesh.settings import DEAD_LETTERS_KEPT_S, EVENTS_KEPT_S
+from mesh.settings import DEAD_LETTERS_KEPT_S, EVENT_BYTES_MAX, EVENTS_KEPT_S
 
 EVENTS = "EVENTS"
 DEAD_LETTERS = "DEAD_LETTERS"
@@ -30,6 +30,7 @@ STREAMS = (
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         max_age=EVENTS_KEPT_S,
+        max_msg_size=EVENT_BYTES_MAX,
         duplicate_window=120,
     ),
     StreamConfig(

@@ -12,9 +12,11 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-# A step has to fit both transports. NATS takes messages of 1 MiB unless told otherwise, and an event can carry a
-# request and a response: half of it each.
-MESSAGE_BYTES_MAX = 512 * 1024
+# NATS takes messages of 1 MiB unless told otherwise, headers included, and ends the connection of whoever sends more,
+# for good. So the stream takes a little less: what is in it has room for what a dead letter says of it.
+EVENT_BYTES_MAX = 992 * 1024
+# A step has to fit both transports, and an event can carry a request and a response: half of it each, and the headers.
+MESSAGE_BYTES_MAX = 480 * 1024
 
 DAY_S = 24 * 3600
 # How long the stream keeps events. What a ledger knows of a saga has to outlive them: a consumer that is made anew gets

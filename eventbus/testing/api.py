@@ -55,7 +55,7 @@ _CONSUMER_DEFAULTS: dict[str, Any] = {
     "inactive_threshold": 0,
 }
 # What may be set to something else than the default.
-_STREAM_MODELLED = {"name", "subjects", "max_age", "storage", "duplicate_window"}
+_STREAM_MODELLED = {"name", "subjects", "max_age", "max_msg_size", "storage", "duplicate_window"}
 _CONSUMER_MODELLED = {
     "durable_name",
     "name",

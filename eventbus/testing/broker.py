@@ -183,7 +183,10 @@ class ModelledBroker:
         if stream.dead:
             return True
         answer: dict[str, Any] = {"stream": stream.name}
-        if sequence := stream.duplicate_of(headers):
+        if stream.is_too_large(headers, body):
+            too_large = {"code": 400, "err_code": 10054, "description": "message size exceeds maximum allowed"}
+            answer |= {"error": too_large, "seq": 0}
+        elif sequence := stream.duplicate_of(headers):
             answer |= {"seq": sequence, "duplicate": True}
         else:
             answer["seq"] = stream.store(subject, headers, body).sequence

@@ -25,6 +25,7 @@ import nats.errors
 from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
 
+from eventbus.envelope import headers_size
 from eventbus.testing.broker import PAYLOAD_MAX_BYTES, ModelledBroker
 from eventbus.testing.connection import Connection
 from eventbus.testing.host import Headers
@@ -50,6 +51,7 @@ class ModelledClient(Client):
         self._zombies: list[Connection] = []  # given up, and not ended yet: the network is partitioned
         self._cut_off = (False, False)  # to the broker, from the broker
         self._abandoned = False
+        self._expulsion: asyncio.Task[None] | None = None
         self._buffer: list[Callable[[Connection], None]] = []
         self._current_server = Srv(urlparse("nats://modelled"), server_version=VERSION)
 
@@ -236,6 +238,10 @@ class ModelledClient(Client):
         if not subject:
             raise nats.errors.BadSubjectError
         written = None if headers is None else _written(headers)
+        if payload_size + (headers_size(written) if written else 0) > self._max_payload:
+            # The server ends the connection, and nats-py then does not make another.
+            self._expulsion = asyncio.create_task(self._close(Client.CLOSED), name="the broker ends the connection")
+            return
         self._send(lambda connection: connection.publish(subject, reply, written, payload), payload_size)
 
     async def _send_subscribe(self, sub: Subscription) -> None:

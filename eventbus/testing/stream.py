@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from eventbus.envelope import MESSAGE_ID, headers_size
 from eventbus.testing.subjects import matches
 
 if TYPE_CHECKING:
     from eventbus.testing.consumer import Consumer
-
-MESSAGE_ID = "Nats-Msg-Id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,12 @@ class Stream:
     def takes(self, subject: str) -> bool:
         """Whether it keeps messages of a subject."""
         return any(matches(pattern, subject) for pattern in self.config["subjects"])
+
+    def is_too_large(self, headers: dict[str, str] | None, body: bytes) -> bool:
+        """Whether a message is larger than `max_msg_size`, headers included."""
+        size = len(body) + (headers_size(headers) if headers else 0)
+        most: int = self.config["max_msg_size"]
+        return 0 <= most < size
 
     def duplicate_of(self, headers: dict[str, str] | None) -> int:
         """The sequence of the message that came under the same id within the window; 0: none."""

@@ -177,3 +177,28 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(run: Run) -> None
         assert (await scene.publish(b"x" * (1 << 20))).seq == 1
 
     run(play)
+
+
+def test_a_message_that_is_larger_than_the_stream_takes_is_refused_headers_included(run: Run) -> None:
+    async def play(scene: Scene) -> None:
+        assert (await scene.publish(b"x" * 1000)).seq == 1
+        for body, id in ((b"x" * 1001, ""), (b"x" * 990, "i")):
+            with pytest.raises(BadRequestError) as too_large:
+                await scene.publish(body, id=id)
+            assert too_large.value.err_code == 10054
+        await scene.client.publish(f"{scene.name}.a", b"x" * 1001)
+        assert (await scene.publish(b"x" * (1000 - 28), id="i")).seq == 2  # NATS/1.0, Nats-Msg-Id: i, and an empty line
+
+    run(play, max_msg_size=1000)
+
+
+def test_who_sends_more_than_the_broker_takes_loses_the_connection_for_good(run: Run) -> None:
+    async def play(scene: Scene) -> None:
+        assert (await scene.publish(b"x" * ((1 << 20) - 28), id="i")).seq == 1
+        with pytest.raises(nats.errors.TimeoutError):
+            await scene.js.publish(
+                f"{scene.name}.a", b"x" * ((1 << 20) - 27), headers={"Nats-Msg-Id": "j"}, timeout=0.3
+            )
+        assert scene.client.is_closed
+
+    run(play)

@@ -58,7 +58,7 @@ class Part:
         await asyncio.sleep(0.1)
 
     async def publish(self, body: bytes) -> None:
-        envelope = Envelope(EVENT, body, "saga", "test.v1.Test.Act", body.decode(), CHOREOGRAPHED, "", self._name)
+        envelope = Envelope(EVENT, body, "saga", "test.v1.Test.Act", body.decode()[:9], CHOREOGRAPHED, "", self._name)
         await self.bus.publish(envelope)
 
 

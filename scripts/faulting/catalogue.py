@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from scripts.faulting.broker_loss import BrokerLoss
+from scripts.faulting.broker_restart import BrokerRestart
+from scripts.faulting.crash_points import CrashPoints
 from scripts.faulting.fault import Fault
+from scripts.faulting.full_disk import FullDisk
 from scripts.faulting.kills import Kills
+from scripts.faulting.network import Network
+from scripts.faulting.pauses import Pauses
+from scripts.faulting.power_cut import PowerCut
+from scripts.faulting.rolling_restart import RollingRestart
 
-FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in (Kills,)}
+_ALL: tuple[type[Fault], ...] = (
+    Kills,
+    Pauses,
+    RollingRestart,
+    BrokerRestart,
+    BrokerLoss,
+    Network,
+    PowerCut,
+    FullDisk,
+    CrashPoints,
+)
+
+FAULTS = {fault.name: fault for fault in _ALL}

@@ -36,6 +36,7 @@ class Fault(ABC):
     does: ClassVar[str]  # one line
     proof: ClassVar[tuple[str, ...]]  # counts of the ground; a run in which one of them is 0 has failed
     orders_each: ClassVar[int] = 16  # so many orders come between two strikes
+    at_once: ClassVar[int] = 8  # so many customers at a time
     orders_short: ClassVar[int] = 32  # of the run in the default suite
     settings: ClassVar[Mapping[str, str]] = IMPATIENT  # of every process of the mesh
     logs_errors: ClassVar[bool] = False  # it breaks disks, of which processes may log a traceback and end
@@ -48,6 +49,3 @@ class Fault(ABC):
     async def place(self, folder: Path) -> AsyncIterator[Place]:
         """Where the mesh is to run, under an empty folder. Raises NotPossible."""
         yield Place(folder / "mesh")
-
-    def bind(self, ground: Ground) -> None:  # noqa: B027  # most have nothing to do
-        """Called once the mesh runs, before the first order."""

@@ -10,8 +10,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import ClassVar, TypeVar
 
 from console import control
 from console.client import MeshClient
@@ -27,8 +27,8 @@ Condition = Callable[[], Awaitable[T]]
 
 PARTS = (*SERVICES, ORCHESTRATOR, BROKER)
 
-# Long enough for a mesh to heal on a machine that is busy with other things.
-HEALS_S = 60.0
+# A count of every run: a fault that meets no orders shows nothing.
+MET = "orders met under way"
 
 
 class Stuck(Exception):
@@ -38,12 +38,21 @@ class Stuck(Exception):
 class Ground:
     """One mesh. Its client is another one after the whole mesh was started again: ask for it each time."""
 
-    def __init__(self, place: Place, orders: int, seed: int) -> None:
+    heals_s: ClassVar[float] = 60.0  # the limit of all waiting: long, for a machine that is busy with other things
+
+    def __init__(self, place: Place, settings: Mapping[str, str]) -> None:
         self.place = place
+        self.client = MeshClient(Settings(data=place.data, addresses=dict(place.addresses)))
+        self._clients = [self.client]
+        self.environment = {**os.environ, **settings, **place.environment}
+        self.begin(0, 1, 0)
+
+    def begin(self, orders: int, at_once: int, seed: int) -> None:
+        """Makes ready for a fault."""
         self.rng = random.Random(seed)
         self.counts: Counter[str] = Counter()  # what happened, by what is counted
-        self.orders = Orders(orders, lambda: self.client, random.Random(seed))
-        self.client: MeshClient
+        self.faults: list[str] = []  # what does not hold, besides what every run is judged by
+        self.orders = Orders(orders, at_once, lambda: self.client, random.Random(seed))
 
     @property
     def mesh(self) -> MeshFile:
@@ -57,14 +66,31 @@ class Ground:
 
     async def up(self) -> None:
         """Starts the mesh, and returns once every part serves; raises Stuck."""
-        await self._ensemble("up", "--detach", "--base-port", "0")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "console.main", "up", "--detach", "--base-port", "0"),
+            *("--data", str(self.place.data)),
+            env=self.environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        if process.returncode:
+            raise Stuck(f"the mesh does not start: {said.decode().strip()}")
+        # Others may wait for answers on the connections of the one before, which tell them that they are broken.
         self.client = MeshClient(Settings(data=self.place.data, addresses=dict(self.place.addresses)))
+        self._clients.append(self.client)
 
     async def down(self) -> None:
         """Ends the mesh, in order, where one runs."""
-        await self.client.close()
+        await self.close()
         with contextlib.suppress(control.NotRunning):
             await asyncio.to_thread(control.down, self.place.data)
+
+    async def close(self) -> None:
+        """Lets go of all connections; the mesh runs on."""
+        for client in self._clients:
+            await client.close()
 
     def pid_of(self, name: str) -> int:
         """The pid of a part's latest process, or of nats-server's."""
@@ -95,19 +121,12 @@ class Ground:
 
         await self.until(serve, what="every part's SERVING", every_s=0.1)
 
-    async def until(
-        self,
-        condition: Callable[[], Awaitable[T]],
-        *,
-        what: str,
-        within_s: float = HEALS_S,
-        every_s: float = 0.05,
-    ) -> T:
+    async def until(self, condition: Callable[[], Awaitable[T]], *, what: str, every_s: float = 0.05) -> T:
         """The first true value of a condition; raises Stuck."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + self.heals_s
         while not (value := await condition()):
             if time.monotonic() > deadline:
-                raise Stuck(f"{what}: not within {within_s:.0f} s")
+                raise Stuck(f"{what}: not within {self.heals_s:.0f} s")
             await asyncio.sleep(every_s)
         return value
 
@@ -118,28 +137,20 @@ class Ground:
         is done now. So no fault follows another unless the mesh got on in between; raises Stuck where it does not.
         """
         number = 0
-        while self.orders.let_come(orders_each):
-            due = self.orders.ended + max(1, orders_each // 4)
+        while True:
+            before = self.orders.ended
+            if not (more := self.orders.let_come(orders_each)):
+                return
+            due = before + max(1, more // 4)
 
             async def got_on(due: int = due) -> bool:
                 return self.orders.ended >= due
 
             await self.until(got_on, what=f"progress ({self.orders.ended} orders have ended)")
+            self.counts[MET] += self.orders.under_way
             yield number
             number += 1
 
     def logs(self) -> dict[str, str]:
         """The logs of all parts so far, by name."""
         return {path.stem: path.read_text(errors="replace") for path in (self.place.data / "logs").glob("*.log")}
-
-    async def _ensemble(self, *arguments: str) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "console.main", *arguments, "--data", str(self.place.data)),
-            env={**os.environ, **self.place.environment},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, said = await process.communicate()
-        if process.returncode:
-            raise Stuck(f"ensemble {arguments[0]}: {said.decode().strip()}")

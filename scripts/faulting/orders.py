@@ -22,17 +22,16 @@ SKU = "faults"
 PIECES: dict[str, Any] = {"sku": SKU, "token": "tok_visa", "country": "DE", "customer": "faults"}
 STYLES = tuple(style for style in Coordination.values() if style)
 REFUSED_EVERY, CANCELLED_EVERY = 5, 7
-# So many customers come at a time: enough that each fault meets orders at every step of their way.
-AT_ONCE = 8
 # After the last fault; a stalled order is healed in less.
-ENDS_WITHIN_S = 120.0
+ENDS_WITHIN_S = 60.0
 
 
 class Orders:
     """All orders of one run. They come as they are let come, a bounded number at a time."""
 
-    def __init__(self, count: int, client: Callable[[], MeshClient], rng: random.Random) -> None:
+    def __init__(self, count: int, at_once: int, client: Callable[[], MeshClient], rng: random.Random) -> None:
         self.count = count
+        self.under_way = 0
         self.acknowledged = 0
         self.ended = 0
         self.ends: Counter[str] = Counter()  # by status
@@ -43,7 +42,7 @@ class Orders:
         self._rng = rng
         self._given = 0
         self._let = asyncio.Semaphore(0)
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._room = asyncio.Semaphore(at_once)
 
     def let_come(self, count: int) -> int:
         """Lets so many more come, as far as there are any; how many."""
@@ -62,18 +61,22 @@ class Orders:
     async def _one(self, number: int) -> None:
         await self._let.acquire()
         async with self._room:
-            refused = number % REFUSED_EVERY == 0
-            refusal = REFUSED[number // REFUSED_EVERY % len(REFUSED)] if refused else {}
-            order = orders.an_order(**{**PIECES, **refusal})
-            began = time.monotonic()
-            try:
-                verdict = await self._place(order, STYLES[number % len(STYLES)])
-            except grpc.aio.AioRpcError as error:
-                self.faults.append(
-                    f"order {order.order_id}: its customer was told {error.code().name}: {error.details()}"
-                )
-                return
-            status = await end_of(self._client, order.order_id, within_s=ENDS_WITHIN_S)
+            self.under_way += 1
+            await self._from_placing_to_end(number)
+            self.under_way -= 1
+
+    async def _from_placing_to_end(self, number: int) -> None:
+        refused = number % REFUSED_EVERY == 0
+        refusal = REFUSED[number // REFUSED_EVERY % len(REFUSED)] if refused else {}
+        order = orders.an_order(**{**PIECES, **refusal})
+        began = time.monotonic()
+        try:
+            verdict = await self._place(order, STYLES[number % len(STYLES)])
+        except grpc.aio.AioRpcError as error:
+            told = f"{error.code().name}: {error.details()}"
+            self.faults.append(f"order {order.order_id}: its customer was told {told}")
+            return
+        status = await end_of(self._client, order.order_id, within_s=ENDS_WITHIN_S)
         if status not in (right := right_ends(refused=refused, verdict=verdict)):
             wanted = " or ".join(_short(one) for one in right)
             told = f", cancelled {verdict}" if verdict else ""

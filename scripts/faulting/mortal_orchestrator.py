@@ -1,4 +1,4 @@
-"""An orchestrator that kills itself at a point of a saga: `python -m tests.e2e.mortal_orchestrator`.
+"""An orchestrator that kills itself at a point of a saga: `python -m scripts.faulting.mortal_orchestrator`.
 
 Where to die stands in the file MORTAL_FILE, which the dying process takes away: a saga's id and a point of it,
 "order-1 call ReserveStock" (the call is about to leave) or "order-1 reply ReserveStock" (its answer has come).

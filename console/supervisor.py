@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from console.child import Child
 from eventbus import broker
 from mesh.addresses import BROKER, MeshFile, Part
 from mesh.backoff import Backoff
@@ -33,58 +34,18 @@ PARTS = (*SERVICES, ORCHESTRATOR)
 LOCK_NAME = "mesh.lock"
 
 BROKER_START_S = 10.0
-END_S = 15.0
+BROKER_LOOK_S = 1.0
+MONITOR_PORT = 8222
 # A part that lived this long is started again at once.
 YOUNG_S = 5.0
 RESTART = Backoff(first_s=0.2, max_s=5.0)
+WRITE_AGAIN_S = 0.5
 
 Say = Callable[[str], None]
 
 
 class CannotStart(Exception):
     """The mesh cannot be started; the text says what to do."""
-
-
-@dataclass
-class Child:
-    """One process of the mesh."""
-
-    name: str
-    service: str  # which part of the mesh it is; several replicas have one
-    command: list[str]
-    environment: dict[str, str]
-    log: Path
-    address: str
-    process: asyncio.subprocess.Process | None = None
-
-    @property
-    def pid(self) -> int:
-        """The pid of its latest process."""
-        return self.process.pid if self.process else 0
-
-    async def start(self) -> None:
-        """Starts a process, whose output goes to the end of its log."""
-        with self.log.open("ab") as output:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command,
-                env=self.environment,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    async def end(self, number: int = signal.SIGTERM) -> None:
-        """Asks the process to end, and kills it where it takes too long."""
-        if self.process is None or self.process.returncode is not None:
-            return
-        self.process.send_signal(number)
-        try:
-            async with asyncio.timeout(END_S):
-                await self.process.wait()
-        except TimeoutError:
-            self.process.kill()
-            await self.process.wait()
 
 
 @dataclass
@@ -98,6 +59,8 @@ class Supervisor:
     database_url: str = ""  # PostgreSQL; empty: SQLite
     replicas: Mapping[str, int] = field(default_factory=dict)  # how many of each part; not named: one. Needs PostgreSQL
     _children: list[Child] = field(default_factory=list)
+    _monitor: str = ""  # where the broker says how it is
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _ending: bool = False
 
     async def run(self) -> None:
@@ -112,7 +75,9 @@ class Supervisor:
             try:
                 await self._start()
                 async with asyncio.TaskGroup() as watchers:
-                    tasks = [watchers.create_task(self._keep_going(child)) for child in self._children]
+                    works = [self._keep_going(child) for child in self._children]
+                    works += [self._write_changes(), self._look_after_broker()]
+                    tasks = [watchers.create_task(work) for work in works]
                     await stopping.wait()
                     self._ending = True
                     await self._end()
@@ -130,8 +95,12 @@ class Supervisor:
                 if child.process is not None and child.process.returncode is None:
                     child.process.kill()
         else:
-            self.say("stopping …")
+            self._tell("stopping …")
         stopping.set()
+
+    def _tell(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk under its log ends no mesh
+            self.say(line)
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -152,7 +121,10 @@ class Supervisor:
         self._look_for_database()
         ports = _ports(self.base_port)
         if not self.nats_url:
-            await self._start_broker(next(ports) if self.base_port == 0 else _port(4222))
+            chosen = self.base_port == 0
+            await self._start_broker(
+                next(ports) if chosen else _port(4222), next(ports) if chosen else _port(MONITOR_PORT)
+            )
         for service in PARTS:
             for number in range(1, self.replicas.get(service, 1) + 1):
                 self._children.append(self._part(service, number, f"{HOST}:{next(ports)}"))
@@ -162,8 +134,9 @@ class Supervisor:
                 await child.start()
         self._write()
 
-    async def _start_broker(self, port: int) -> None:
-        configuration = broker.write_configuration(self.data / "nats", f"{HOST}:{port}")
+    async def _start_broker(self, port: int, monitor_port: int) -> None:
+        self._monitor = f"{HOST}:{monitor_port}"
+        configuration = broker.write_configuration(self.data / "nats", f"{HOST}:{port}", monitor=self._monitor)
         command = [broker.executable(), "-c", str(configuration)]
         log = self.data / "logs" / f"{BROKER}.log"
         child = Child(BROKER, BROKER, command, dict(os.environ), log, f"{HOST}:{port}")
@@ -213,12 +186,42 @@ class Supervisor:
             how = f"signal {-status}" if status < 0 else f"status {status}"
             tries = tries + 1 if loop.time() - began < YOUNG_S else 0
             delay_s = RESTART.bound_s(tries) if tries else 0.0
-            self.say(f"{child.name} ended ({how}) and is started again{f' in {delay_s:.1f} s' if delay_s else ''}")
+            self._tell(f"{child.name} ended ({how}) and is started again{f' in {delay_s:.1f} s' if delay_s else ''}")
             await asyncio.sleep(delay_s)
             if self._ending:
                 return
-            await child.start()
-            self._write()
+            await self._start_again(child)
+            self._changed.set()
+
+    async def _start_again(self, child: Child) -> None:
+        """Starts a process, as soon as the machine allows it: the disk of its log may be full, or no pid be free."""
+        while not self._ending:
+            try:
+                await child.start()
+                return
+            except OSError as error:
+                self._tell(f"{child.name} cannot be started again yet: {error}")
+                await asyncio.sleep(RESTART.max_s)
+
+    async def _write_changes(self) -> None:
+        """Writes down where everything is now; while the disk is full the parts go on, and those who ask are late."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                self._write()
+            except OSError as error:
+                self._tell(f"where the parts are cannot be written down yet: {error}")
+                await asyncio.sleep(WRITE_AGAIN_S)
+                self._changed.set()
+
+    async def _look_after_broker(self) -> None:
+        """Starts a broker again that lives and can never store anything again, as after a full disk."""
+        while self._monitor:
+            await asyncio.sleep(BROKER_LOOK_S)
+            if why := await asyncio.to_thread(broker.stuck, self._monitor):
+                self._tell(f"{BROKER} stores nothing any more until it is started again ({why})")
+                await next(child for child in self._children if child.name == BROKER).end()
 
     async def _end(self) -> None:
         for services in ((ORCHESTRATOR,), SERVICES, (BROKER,)):

@@ -133,6 +133,11 @@ class Broker:
             time.sleep(0.02)
         raise AssertionError("nats-server did not start within 10 s")
 
+    def send(self, number: int) -> None:
+        """Sends it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def end(self, number: int = signal.SIGTERM) -> None:
         """Ends it by a signal."""
         if self._process is not None:

@@ -72,12 +72,11 @@ class MortalBroker(Broker):
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """It holds its connections and answers nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._process.send_signal(signal.SIGCONT)
+            self.send(signal.SIGCONT)
 
 
 class Recorder:

@@ -25,12 +25,12 @@ from mesh import virtual_time
 from tests.harness import Broker
 
 TIMEOUT_S = 1.0
-# How late something may be on the real server of a busy machine.
-LATE_S = 0.4
 
 
 class Server(Protocol):
     """A broker, real or modelled."""
+
+    late_s: float  # how late something may be
 
     def client(self) -> Client:
         """A client that is not connected yet."""
@@ -47,9 +47,17 @@ class Server(Protocol):
     def start(self) -> None:
         """Starts it again."""
 
+    def freeze(self) -> None:
+        """It holds its connections and answers nothing."""
+
+    def thaw(self) -> None:
+        """And goes on."""
+
 
 class RealServer:
     """nats-server, as `ensemble up` runs it."""
+
+    late_s = 1.0  # on a busy machine
 
     def __init__(self, folder: Path) -> None:
         self._store = folder / "jetstream"
@@ -71,9 +79,17 @@ class RealServer:
     def start(self) -> None:
         self._server.start()
 
+    def freeze(self) -> None:
+        self._server.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._server.send(signal.SIGCONT)
+
 
 class ModelledServer:
     """eventbus.testing, on the running event loop."""
+
+    late_s = 0.05
 
     url = "nats://modelled"
 
@@ -81,9 +97,20 @@ class ModelledServer:
         self.broker = ModelledBroker(random.Random(1))
         self.kill, self.stop = self.broker.crash, self.broker.stop
         self.empty_disk, self.start = self.broker.empty_disk, self.broker.start
+        self._clients: list[ModelledClient] = []
 
     def client(self) -> Client:
-        return ModelledClient(self.broker)
+        self._clients.append(ModelledClient(self.broker))
+        return self._clients[-1]
+
+    def freeze(self) -> None:
+        """To its clients it is as if the network were partitioned."""
+        for client in self._clients:
+            client.partition()
+
+    def thaw(self) -> None:
+        for client in self._clients:
+            client.heal()
 
 
 class Scene:
@@ -100,6 +127,10 @@ class Scene:
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def on_time(self, after_s: float, due_s: float) -> bool:
+        """Whether something came when it should."""
+        return due_s * 0.9 < after_s < due_s + self.server.late_s
 
     @asynccontextmanager
     async def connected(self, **stream: Any) -> AsyncIterator[None]:
@@ -119,6 +150,8 @@ class Scene:
             reconnected_cb=reconnected,
             reconnect_time_wait=0.05,  # type: ignore[arg-type]
             max_reconnect_attempts=-1,
+            connect_timeout=0.5,  # type: ignore[arg-type]
+            ping_interval=0.2,  # type: ignore[arg-type]
         )
         await self.make_stream(**stream)
         try:

@@ -9,6 +9,8 @@ import pytest
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, NotFoundError
 from stage import Run, Scene
 
+from tests.harness import eventually
+
 WINDOW_S = 0.3
 
 
@@ -135,13 +137,16 @@ def test_messages_go_when_they_are_too_old(run: Run) -> None:
         await scene.publish(b"1")
         await scene.publish(b"2")
         await scene.take()
-        await asyncio.sleep(0.5)
-        assert (await scene.state()).messages == 0
+
+        async def gone() -> bool:
+            return (await scene.state()).messages == 0
+
+        await eventually(gone, within_s=5)
         assert await scene.none_left()
         info = await scene.info()
         assert (info.num_pending, info.num_ack_pending) == (0, 0)
 
-    run(play, max_age=0.2, duplicate_window=0.2)
+    run(play, max_age=0.1, duplicate_window=0.1)
 
 
 def test_headers_come_out_in_one_line_and_without_blanks_around(run: Run) -> None:

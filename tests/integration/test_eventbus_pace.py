@@ -24,18 +24,6 @@ from tests.builders import an_order
 from tests.harness import Broker, eventually
 
 
-async def test_a_slow_handler_is_not_run_twice(desk: Desk) -> None:
-    async def be_slow(_: Delivery) -> None:
-        await asyncio.sleep(2.5)
-
-    recorder = Recorder(be_slow)
-    async with desk.consuming(recorder, ack_wait_s=1.0):
-        await desk.publish()
-        await recorder.count(1)
-        await eventually(desk.settled, within_s=6)
-    assert [seen.deliveries for seen in recorder.seen] == [1]
-
-
 async def test_no_more_events_are_handled_at_once_than_allowed(desk: Desk) -> None:
     running, most = 0, 0
 

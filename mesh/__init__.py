@@ -26,7 +26,7 @@ lifecycle    one process: its tasks, its signals, its end
 settings     what can be set from outside
 telemetry    structured logs and trace context
 clock        what time it is
-machine      where something was measured
+machine      where something was measured; percentile, of what was measured
 
 For tests and simulation:
 virtual_time     an event loop that sleeps a week in microseconds

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from html import escape
 
 from console.comparison import plots
-from console.comparison.result import STYLES, Comparison, Scenario, percentile
+from console.comparison.result import STYLES, Comparison, Scenario
 from console.comparison.table import seconds
+from mesh.percentile import percentile
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111827}"

@@ -8,14 +8,9 @@ from statistics import median
 
 from console.comparison.coupling import Coupling
 from console.comparison.flow import Sample
+from mesh.percentile import percentile
 
 STYLES = ("ORCHESTRATED", "CHOREOGRAPHED", "HYBRID")
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value that so great a share of the others does not exceed; of no values, nan."""
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
 
 
 def _known(value: float, digits: int) -> float | None:

@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from console.comparison.result import STYLES, Comparison, UnderFault, percentile
+from console.comparison.result import STYLES, Comparison, UnderFault
+from mesh.percentile import percentile
 
 
 def show(comparison: Comparison) -> RenderableType:

@@ -15,26 +15,25 @@ tail    OrderConfirmed … OrderCompleted: the last three steps of it, one after
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import click
 import nats
-import nats.errors
 from google.protobuf.message import Message
 from nats.js import JetStreamContext
 
 from eventbus import envelope
 from eventbus.streams import EVENTS
-from scripts.benchmarks import parts, relay
-from scripts.benchmarks.alike import Unlike, carried, check_alike
+from scripts.benchmarks import relay
+from scripts.benchmarks.alike import carried, check_alike
 from scripts.benchmarks.chain import ANSWERS, an_order
 from scripts.benchmarks.endings import Endings
-from scripts.benchmarks.load import Incomplete, TooShort
-from scripts.benchmarks.plan import Plan, Show, planned, run
-from scripts.benchmarks.turns import Subject, take_turns
+from scripts.benchmarks.parts import Parts, temporary_folder
+from scripts.benchmarks.plan import Plan, planned, run
+from scripts.benchmarks.session import Session, session
+from scripts.benchmarks.turns import Subject
 from shop.orders.v1.events_pb2 import OrderConfirmed, OrderPlaced
 
 FIRST: dict[str, Callable[[], OrderPlaced | OrderConfirmed]] = {
@@ -49,7 +48,7 @@ AIMS = {64: "   (aim: throughput at least 0.60)"}
 
 
 @click.command()
-@planned
+@planned()
 @click.option(
     "--sync",
     type=click.Choice(list(SYNC_INTERVALS)),
@@ -59,39 +58,33 @@ AIMS = {64: "   (aim: throughput at least 0.60)"}
 )
 def choreographed(plan: Plan, sync: str) -> None:
     """The shop's way forward by events: by hand in nats-py, and by participants with ledgers."""
-    try:
-        with parts.temporary_folder() as folder:
-            _measure(folder, plan, sync, plan.begin(folder))
-    except (parts.PartFailed, TooShort, Incomplete, Unlike, nats.errors.Error, OSError) as error:
-        raise click.ClickException(str(error) or type(error).__name__) from None
+    with (
+        temporary_folder() as folder,
+        session(plan, folder) as running,
+        Parts(folder, sync_interval=SYNC_INTERVALS[sync]) as parts,
+    ):
+        run(_measure(running, parts, sync))
 
 
-def _measure(folder: Path, plan: Plan, sync: str, show: Show) -> None:
-    with ExitStack() as stack:
-        nats_url = stack.enter_context(parts.running_broker(folder, sync_interval=SYNC_INTERVALS[sync]))
-        for module in ("relay", "ledger"):
-            stack.enter_context(parts.running_participants(module, list(ANSWERS), folder / module, nats_url))
-        run(_measure_running(nats_url, plan, sync, show))
+async def _measure(running: Session, parts: Parts, sync: str) -> None:
+    for module in ("relay", "ledger"):
+        parts.participants(module, ANSWERS)
+    async with both_ways(parts.nats_url) as both:
+        for way, first in FIRST.items():
+            subjects = [Subject(name, partial(_once, endings, first)) for name, endings in both.items()]
+            await running.measure(subjects, parts, {"way": way, "sync": sync}, AIMS)
 
 
-async def _measure_running(nats_url: str, plan: Plan, sync: str, show: Show) -> None:
+@asynccontextmanager
+async def both_ways(nats_url: str) -> AsyncIterator[dict[str, Endings]]:
+    """A client of the floor, and one of the choreography. One order has gone both ways; raises Unlike."""
     client = await nats.connect(nats_url)
     try:
         both = {"floor": Endings(client, relay.subject), "choreography": Endings(client, _subject)}
         for endings in both.values():
             await endings.listen()
         await _check(client.jetstream(), both)
-        for way, first in FIRST.items():
-            subjects = [Subject(name, 0, partial(_once, endings, first)) for name, endings in both.items()]
-            for in_flight in plan.in_flight:
-                turns = await take_turns(
-                    subjects,
-                    common={"way": way, "sync": sync},
-                    in_flight=in_flight,
-                    rounds=plan.rounds,
-                    seconds=plan.seconds,
-                )
-                show(turns, AIMS.get(in_flight, ""))
+        yield both
     finally:
         await client.close()
 

@@ -43,6 +43,7 @@ class Figures:
     per_second: Spread
     p50_ms: Spread
     p99_ms: Spread
+    cpu_us: dict[str, float]  # for each that ended, by process: the median round's
 
     @classmethod
     def of(cls, rounds: Sequence[Round]) -> Figures:
@@ -51,6 +52,11 @@ class Figures:
             Spread.of([one.per_second for one in rounds]),
             Spread.of([one.p50_ms for one in rounds]),
             Spread.of([one.p99_ms for one in rounds]),
+            {
+                name: spent
+                for name in rounds[0].cpu_us
+                if round(spent := median(one.cpu_us.get(name, 0.0) for one in rounds))
+            },
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -59,13 +65,20 @@ class Figures:
             **self.per_second.to_json("per_second", 1),
             **self.p50_ms.to_json("p50_ms", 3),
             **self.p99_ms.to_json("p99_ms", 3),
+            "cpu_us": {name: round(spent) for name, spent in self.cpu_us.items()},
         }
 
     def text(self) -> str:
         """For people, in one line."""
         return (
-            f"{self.per_second.text(0):>26} a second   p50 {self.p50_ms.text(2):>22} ms   p99 {self.p99_ms.text(1)} ms"
+            f"{self.per_second.text(0):>26} a second   p50 {self.p50_ms.text(2):>22} ms   "
+            f"p99 {self.p99_ms.text(1)} ms   CPU {sum(self.cpu_us.values()):,.0f} µs"
         )
+
+    def cell(self) -> str:
+        """For a table."""
+        cpu_us = sum(self.cpu_us.values())
+        return f"{self.per_second.median:,.0f}, {self.p50_ms.median:,.1f} ms, {cpu_us:,.0f} µs"
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> Spread:

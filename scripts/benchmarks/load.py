@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+
+from mesh.percentile import percentile
+from scripts.benchmarks.processor import Spent
 
 # How long the loop runs at least before anything is counted: connections, caches, and everybody somewhere else in it.
 RAMP_S = 0.3
@@ -26,14 +29,17 @@ class Round:
     per_second: float
     p50_ms: float
     p99_ms: float
+    cpu_us: Mapping[str, float]  # for each call that ended, by the name of the process that took it
 
 
-async def measure(once: Callable[[], Awaitable[None]], *, in_flight: int, seconds: float) -> Round:
+async def measure(
+    once: Callable[[], Awaitable[object]], *, in_flight: int, seconds: float, spent: Callable[[], Spent]
+) -> Round:
     """Keeps `in_flight` calls of `once` going, and counts those that end within `seconds` after a ramp.
 
     The ramp takes until as many have ended as go at a time. Raises what a call raises.
     """
-    loop = _Loop(once, in_flight, seconds)
+    loop = _Loop(once, in_flight, seconds, spent)
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(in_flight):
@@ -42,16 +48,21 @@ async def measure(once: Callable[[], Awaitable[None]], *, in_flight: int, second
         raise failed.exceptions[0] from None
     if not loop.took_s:
         raise TooShort(TooShort.__doc__)
-    took_s = sorted(loop.took_s)
-    return Round(len(took_s) / seconds, _percentile_ms(took_s, 0.5), _percentile_ms(took_s, 0.99))
+    took_ms = [one * 1000 for one in loop.took_s]
+    return Round(len(took_ms) / seconds, percentile(took_ms, 0.5), percentile(took_ms, 0.99), loop.cpu_us())
 
 
 class _Loop:
     """The state that all who go round share."""
 
-    def __init__(self, once: Callable[[], Awaitable[None]], in_flight: int, seconds: float) -> None:
+    def __init__(
+        self, once: Callable[[], Awaitable[object]], in_flight: int, seconds: float, spent: Callable[[], Spent]
+    ) -> None:
         self._once = once
         self._seconds = seconds
+        self._spent = spent
+        self._spent_before: Spent = {}
+        self._spent_after: Spent = {}
         self._to_come = in_flight  # of those that end during the ramp
         self._ramp_ends = time.perf_counter() + RAMP_S
         self._ends = float("inf")
@@ -67,12 +78,17 @@ class _Loop:
                 self._ramp(now)
             elif now < self._ends:
                 self.took_s.append(now - began)
+        self._spent_after = self._spent_after or self._spent()
+
+    def cpu_us(self) -> Mapping[str, float]:
+        """What each process took for each call that ended."""
+        return {
+            name: (after - self._spent_before[name]) * 1e6 / len(self.took_s)
+            for name, after in self._spent_after.items()
+        }
 
     def _ramp(self, now: float) -> None:
         self._to_come -= 1
         if self._to_come <= 0 and now >= self._ramp_ends:
             self._ends = now + self._seconds
-
-
-def _percentile_ms(sorted_s: list[float], share: float) -> float:
-    return sorted_s[min(int(len(sorted_s) * share), len(sorted_s) - 1)] * 1000
+            self._spent_before = self._spent()

@@ -5,9 +5,9 @@ python -m scripts.benchmarks.noop NAME
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -18,8 +18,6 @@ from mesh.lifecycle import Lifecycle
 from mesh.settings import load_settings_or_exit
 from scripts.benchmarks.chain import ANSWERS, CONTRACTS
 
-log = logging.getLogger(__name__)
-
 
 def _constantly(answer: bytes) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def serve(_request: bytes, _context: Any) -> bytes:
@@ -28,24 +26,33 @@ def _constantly(answer: bytes) -> Callable[[bytes, Any], Awaitable[bytes]]:
     return serve
 
 
-def main() -> None:
-    """The command line."""
-    settings = load_settings_or_exit()
-    name = sys.argv[1]
-    telemetry.configure_logging(name, settings.log_level)
+@asynccontextmanager
+async def serving(name: str, listen: str) -> AsyncIterator[None]:
+    """Serves the calls of a service."""
     service = f"{CONTRACTS}.{name}.v1.{name.capitalize()}Service"
     handlers: dict[str, Any] = {
         method: grpc.unary_unary_rpc_method_handler(_constantly(answer.SerializeToString()))
         for method, answer in ANSWERS[name].items()
     }
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])  # one process a port, as mesh.server has it
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    server.add_insecure_port(listen)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(0)
+
+
+def main() -> None:
+    """The command line."""
+    settings = load_settings_or_exit()
+    name = sys.argv[1]
+    telemetry.configure_logging(name, settings.log_level)
 
     async def run(life: Lifecycle) -> None:
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])  # one process a port, as mesh.server has it
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-        server.add_insecure_port(settings.listen)
-        await server.start()
-        await life.stopped()
-        await server.stop(0)
+        async with serving(name, settings.listen):
+            await life.stopped()
 
     lifecycle.run(run)
 

@@ -10,40 +10,28 @@ machinery around handlers that do nothing).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
 
 import click
-import grpc.aio
-from google.protobuf import any_pb2
 
-from ensemble.orchestrator.v1.orchestrator_pb2 import RunSagaRequest, SagaStatus
-from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from mesh.databases import sqlite_path
 from mesh.settings import Settings
 from scripts.benchmarks import history as past
-from scripts.benchmarks import parts
-from scripts.benchmarks.chain import ANSWERS, PROCESS, Chain, an_order
-from scripts.benchmarks.load import Incomplete, TooShort
-from scripts.benchmarks.plan import Plan, Show, planned, run
-from scripts.benchmarks.turns import Subject, take_turns
-from shop.orders.v1.events_pb2 import OrderPlaced
-from shop.orders.v1.order_pb2 import Order
-
-if TYPE_CHECKING:
-    from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceAsyncStub
+from scripts.benchmarks.calls import naked, sagas
+from scripts.benchmarks.chain import ANSWERS
+from scripts.benchmarks.parts import Parts, temporary_folder
+from scripts.benchmarks.plan import Plan, planned, run
+from scripts.benchmarks.session import Session, session
+from scripts.benchmarks.turns import Subject
 
 PARTICIPANTS = ("noop", "ledger")
+ORCHESTRATOR = "orchestrator"
 # Of noop participants, by the number in flight.
 AIMS = {64: "   (aim: throughput at least 0.70)", 1: "   (aim: p50 at most 1.6)"}
 
 
 @click.command()
-@planned
+@planned()
 @click.option(
     "--history",
     type=click.IntRange(0, 10_000_000),
@@ -52,85 +40,30 @@ AIMS = {64: "   (aim: throughput at least 0.70)", 1: "   (aim: p50 at most 1.6)"
 )
 def orchestrated(plan: Plan, history: int) -> None:
     """Four calls, naked and as a saga, with noop and with ledger participants."""
-    try:
-        with parts.temporary_folder() as folder:
-            show = plan.begin(folder)
-            for participants in PARTICIPANTS:
-                _measure_with(participants, folder / participants, plan, history, show)
-    except (parts.PartFailed, TooShort, Incomplete, grpc.aio.AioRpcError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    with temporary_folder() as folder, session(plan, folder) as running:
+        for module in PARTICIPANTS:
+            (folder / module).mkdir()
+            with Parts(folder / module) as parts:
+                run(_measure(running, parts, module, history if module == "noop" else 0))
 
 
-def _measure_with(participants: str, folder: Path, plan: Plan, history: int, show: Show) -> None:
-    folder.mkdir()
-    with ExitStack() as stack:
-        nats_url = stack.enter_context(parts.running_broker(folder))
-        addresses = stack.enter_context(parts.running_participants(participants, list(ANSWERS), folder, nats_url))
-        orchestrators = {0: folder / "orchestrator"}
-        if history and participants == "noop":
-            orchestrators[history] = folder / "orchestrator-with-history"
-            _make_history(orchestrators[history], history, nats_url, addresses)
-        running = {
-            before: stack.enter_context(parts.running_orchestrator(data, nats_url, addresses))
-            for before, data in orchestrators.items()
-        }
-        run(_measure_running(participants, addresses, running, plan, show))
-
-
-async def _measure_running(
-    participants: str, addresses: dict[str, str], orchestrators: dict[int, str], plan: Plan, show: Show
-) -> None:
+async def _measure(running: Session, parts: Parts, module: str, history: int) -> None:
+    addresses = parts.participants(module, ANSWERS)
+    orchestrators = {0: parts.orchestrator(ORCHESTRATOR, addresses)}
+    if history:
+        orchestrators[history] = await _with_history(parts, addresses, history)
     async with AsyncExitStack() as stack:
-        floor = Chain((await stack.enter_async_context(_channels(addresses))).__getitem__)
-
-        async def naked() -> None:
-            await floor.run(an_order())
-
-        subjects = [Subject("floor", 0, naked)]
-        for history, address in orchestrators.items():
-            channels = await stack.enter_async_context(_channels({"orchestrator": address}))
-            stub = OrchestratorServiceStub(channels["orchestrator"])
-            subjects.append(Subject("saga", history, partial(_run_a_saga, stub)))
-        for in_flight in plan.in_flight:
-            common = {"participants": participants}
-            turns = await take_turns(
-                subjects, common=common, in_flight=in_flight, rounds=plan.rounds, seconds=plan.seconds
-            )
-            show(turns, AIMS.get(in_flight, "") if participants == "noop" else "")
+        subjects = [Subject("floor", await stack.enter_async_context(naked(addresses)))]
+        for count, address in orchestrators.items():
+            subjects.append(Subject("saga", await stack.enter_async_context(sagas(address)), count))
+        await running.measure(subjects, parts, {"participants": module}, AIMS if module == "noop" else None)
 
 
-def _make_history(data: Path, count: int, nats_url: str, addresses: dict[str, str]) -> None:
-    """Lets an orchestrator run one saga, and copies what it wrote of it once it has stopped."""
-    order = an_order()
-
-    async def one(address: str) -> None:
-        async with _channels({"orchestrator": address}) as channels:
-            await _run_saga(OrchestratorServiceStub(channels["orchestrator"]), order)
-
-    with parts.running_orchestrator(data, nats_url, addresses) as address:
-        run(one(address))
-    past.multiply(sqlite_path(Settings(data=data), "orchestrator"), order.order_id, count)
-
-
-async def _run_a_saga(orchestrator: OrchestratorServiceAsyncStub) -> None:
-    await _run_saga(orchestrator, an_order())
-
-
-async def _run_saga(orchestrator: OrchestratorServiceAsyncStub, order: Order) -> None:
-    packed = any_pb2.Any()
-    packed.Pack(OrderPlaced(order=order))
-    answer = await orchestrator.RunSaga(RunSagaRequest(process=PROCESS, input=packed))
-    if answer.saga.status != SagaStatus.SAGA_STATUS_COMPLETED:
-        raise Incomplete(f"saga {answer.saga.saga_id} ended as {SagaStatus.Name(answer.saga.status)}")
-
-
-@asynccontextmanager
-async def _channels(addresses: dict[str, str]) -> AsyncIterator[dict[str, grpc.aio.Channel]]:
-    """Plain channels, with gRPC's own defaults, that are connected."""
-    channels = {name: grpc.aio.insecure_channel(address) for name, address in addresses.items()}
-    try:
-        async with asyncio.timeout(parts.START_S):
-            await asyncio.gather(*(channel.channel_ready() for channel in channels.values()))
-        yield channels
-    finally:
-        await asyncio.gather(*(channel.close() for channel in channels.values()))
+async def _with_history(parts: Parts, addresses: dict[str, str], count: int) -> str:
+    """Lets an orchestrator run one saga, copies what it wrote of it once it has stopped, and starts it again."""
+    name = f"{ORCHESTRATOR}-with-history"
+    async with sagas(parts.orchestrator(name, addresses)) as run_one:
+        saga_id = await run_one()
+    parts.end(name)
+    past.multiply(sqlite_path(Settings(data=parts.folder / name), ORCHESTRATOR), saga_id, count)
+    return parts.orchestrator(name, addresses)

@@ -19,6 +19,7 @@ from google.protobuf import any_pb2
 
 from mesh.changes import Changes
 from mesh.contract import Contract
+from mesh.percentile import percentile
 from mesh.sqlite import SqliteDatabase
 from orchestrator.engine import Engine
 from orchestrator.engine_port import Asks
@@ -98,19 +99,18 @@ async def _measure(folder: Path, count: int, begin_after_s: float, wake_s: float
     await asyncio.gather(*tasks, return_exceptions=True)
     await engine.close()
     await database.close()
-    late = sorted(sleepers.late_ms)
     return {
         "sagas": count,
-        "woken": len(late),
+        "woken": len(sleepers.late_ms),
         "first_completed": ended.status == COMPLETED,
         "started_per_second": round(count / started_s),
         "woken_per_second": round(count / wake_s),
         "before_mib": round(before_mib),
         "parked_mib": round(parked_mib),
         "waking_mib": round(waiting_mib),
-        "late_ms_p50": round(late[len(late) // 2], 1),
-        "late_ms_p99": round(late[len(late) * 99 // 100], 1),
-        "late_ms_max": round(late[-1], 1),
+        "late_ms_p50": round(percentile(sleepers.late_ms, 0.5), 1),
+        "late_ms_p99": round(percentile(sleepers.late_ms, 0.99), 1),
+        "late_ms_max": round(max(sleepers.late_ms), 1),
     }
 
 

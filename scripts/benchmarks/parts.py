@@ -1,4 +1,4 @@
-"""The processes of a mesh that is measured: participants, an orchestrator, a broker, in a temporary folder."""
+"""The processes of a mesh that is measured: a broker, participants, an orchestrator, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from eventbus import broker
@@ -37,37 +37,76 @@ def temporary_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def running_broker(folder: Path, *, sync_interval: str = "always") -> Iterator[str]:
-    """Starts a nats-server and ends it; its URL."""
-    address = free_address()
-    configuration = broker.write_configuration(folder / "nats", address, sync_interval=sync_interval)
-    with _running("nats-server", [broker.executable(), "-c", str(configuration)], folder, {}, address):
-        yield f"nats://{address}"
+class Parts:
+    """What runs until the end of a `with`, the last first. Each part has a name, e.g. "ledger orders"."""
 
+    def __init__(
+        self, folder: Path, *, sync_interval: str = "always", database_url: str = "", contracts: str = CONTRACTS
+    ) -> None:
+        """`sync_interval`: the broker's. Databases are SQLite files in the folder, or PostgreSQL at a URL."""
+        self.folder = folder
+        self.nats_url = ""
+        self._sync_interval = sync_interval
+        self._environment = {"ENSEMBLE_CONTRACTS": contracts, "ENSEMBLE_DATABASE_URL": database_url}
+        self._running: dict[str, _Process] = {}
 
-@contextmanager
-def running_participants(module: str, names: list[str], folder: Path, nats_url: str) -> Iterator[dict[str, str]]:
-    """Starts a process of a module for each name and ends them; their addresses by name."""
-    addresses = {name: free_address() for name in names}
-    with ExitStack() as stack:
+    def __enter__(self) -> Parts:
+        address = free_address()
+        configuration = broker.write_configuration(self.folder / "nats", address, sync_interval=self._sync_interval)
+        try:
+            self._start("nats-server", [broker.executable(), "-c", str(configuration)], self.folder, address)
+            self._running["nats-server"].until_listening()
+        except BaseException:
+            self.__exit__()
+            raise
+        self.nats_url = f"nats://{address}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in reversed(list(self._running)):
+            self.end(name)
+
+    def participants(self, module: str, names: Iterable[str], *, replicas: int = 1) -> dict[str, str]:
+        """Starts processes of a module for each name; their addresses by name, of all replicas in one."""
+        addresses = {name: [free_address() for _ in range(replicas)] for name in names}
         # All are started before any is waited for.
-        waits = [
-            stack.enter_context(_started(name, _python(module, name), folder, _settings(folder, address, nats_url)))
-            for name, address in addresses.items()
+        started = [
+            self._start(_label(module, name, number), _python(module, name), self.folder / module, address)
+            for name, replicas_ in addresses.items()
+            for number, address in enumerate(replicas_, 1)
         ]
-        for wait, address in zip(waits, addresses.values(), strict=True):
-            wait.until_listening(address)
-        yield addresses
+        for process in started:
+            process.until_listening()
+        return {name: ones[0] if len(ones) == 1 else f"ipv4:{','.join(ones)}" for name, ones in addresses.items()}
 
+    def orchestrator(self, name: str, addresses: Mapping[str, str]) -> str:
+        """Starts the orchestrator with the chain as its workflow, in a folder of its name; its address."""
+        address = free_address()
+        others = {"ENSEMBLE_ADDRESSES": json.dumps(dict(addresses))}
+        self._start(name, _python("conductor"), self.folder / name, address, others).until_listening()
+        return address
 
-@contextmanager
-def running_orchestrator(folder: Path, nats_url: str, addresses: Mapping[str, str]) -> Iterator[str]:
-    """Starts the orchestrator with the chain as its workflow, and ends it; its address."""
-    address = free_address()
-    environment = _settings(folder, address, nats_url) | {"ENSEMBLE_ADDRESSES": json.dumps(dict(addresses))}
-    with _running("orchestrator", _python("conductor"), folder, environment, address):
-        yield address
+    def end(self, name: str) -> None:
+        """Ends a part."""
+        self._running.pop(name).end()
+
+    def pids(self) -> dict[str, int]:
+        """The process of each part, by its name."""
+        return {name: process.pid for name, process in self._running.items()}
+
+    def _start(
+        self, name: str, command: list[str], folder: Path, address: str, others: Mapping[str, str] | None = None
+    ) -> _Process:
+        environment = {
+            **self._environment,
+            **(others or {}),
+            "ENSEMBLE_DATA": str(folder),
+            "ENSEMBLE_LISTEN": address,
+            "ENSEMBLE_NATS_URL": self.nats_url,
+            "ENSEMBLE_LOG_LEVEL": "WARNING",
+        }
+        process = self._running[name] = _Process(name, command, folder, environment, address)
+        return process
 
 
 def free_address() -> str:
@@ -78,9 +117,12 @@ def free_address() -> str:
 class _Process:
     """A child process, and the log that its output goes to."""
 
-    def __init__(self, name: str, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: list[str], folder: Path, environment: Mapping[str, str], address: str
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self._name = name
+        self._address = address
         self._log = folder / f"{name}.log"
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -91,11 +133,12 @@ class _Process:
                 stderr=output,
                 start_new_session=True,  # Ctrl-C reaches this one alone, which ends the others
             )
+        self.pid = self._process.pid
 
-    def until_listening(self, address: str) -> None:
+    def until_listening(self) -> None:
         """Returns once it accepts connections; raises PartFailed."""
         deadline = time.monotonic() + START_S
-        host, _, port = address.rpartition(":")
+        host, _, port = self._address.rpartition(":")
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise PartFailed(f"{self._name} ended at once; the end of its log says: {self._last_words()}")
@@ -121,33 +164,9 @@ class _Process:
         return lines[-1] if lines else "nothing"
 
 
-@contextmanager
-def _started(name: str, command: list[str], folder: Path, environment: Mapping[str, str]) -> Iterator[_Process]:
-    process = _Process(name, command, folder, environment)
-    try:
-        yield process
-    finally:
-        process.end()
-
-
-@contextmanager
-def _running(
-    name: str, command: list[str], folder: Path, environment: Mapping[str, str], address: str
-) -> Iterator[None]:
-    with _started(name, command, folder, environment) as process:
-        process.until_listening(address)
-        yield
-
-
 def _python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"{__package__}.{module}", *arguments]
 
 
-def _settings(folder: Path, listen: str, nats_url: str) -> dict[str, str]:
-    return {
-        "ENSEMBLE_DATA": str(folder),
-        "ENSEMBLE_CONTRACTS": CONTRACTS,
-        "ENSEMBLE_LISTEN": listen,
-        "ENSEMBLE_NATS_URL": nats_url,
-        "ENSEMBLE_LOG_LEVEL": "WARNING",
-    }
+def _label(module: str, name: str, number: int) -> str:
+    return f"{module} {name}" + (f"-{number}" if number > 1 else "")

@@ -1,10 +1,8 @@
-"""What is measured and for how long, as the command line says, and how it is shown."""
+"""What is measured and for how long, as the command line says."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import wraps
@@ -12,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import grpc.aio
+import nats.errors
 import uvloop
 
-from mesh import machine
-from mesh.lifecycle import spare_the_collector
-from scripts.benchmarks.turns import Turns
+from scripts.benchmarks.alike import Unlike
+from scripts.benchmarks.load import Incomplete, TooShort
+from scripts.benchmarks.parts import PartFailed
 
 IN_FLIGHT, QUICK_IN_FLIGHT = (1, 16, 64, 256), (1, 16)
 ROUNDS, QUICK_ROUNDS = 5, 1
@@ -24,63 +24,81 @@ SECONDS, QUICK_SECONDS = 1.5, 0.3
 # As many sagas as an orchestrator runs at once, and as many calls as it serves, unless told otherwise.
 IN_FLIGHT_MAX = 1024
 
-# Shows some turns, and what is aimed at in them, if anything.
-Show = Callable[[Turns, str], None]
+_FAILURES = (PartFailed, TooShort, Incomplete, Unlike, grpc.aio.AioRpcError, nats.errors.Error, OSError)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many at a time, how often, and for how long."""
+    """How many at a time, how often, and for how long; and how it is shown."""
 
     in_flight: tuple[int, ...]
     rounds: int
     seconds: float
     as_json: bool
-
-    def begin(self, folder: Path) -> Show:
-        """Says where it is measured, and gives what shows the figures: for people, or an object a line."""
-        spare_the_collector()  # as the parts do, so that the client is no slower than they are
-        where = machine.describe(folder)
-        print(where, file=sys.stderr if self.as_json else sys.stdout, flush=True)
-
-        def show(turns: Turns, aim: str) -> None:
-            as_lines = (json.dumps(one | {"machine": where}) for one in turns.to_json())
-            print("\n".join(as_lines if self.as_json else turns.lines(aim)), flush=True)
-
-        return show
+    as_markdown: bool
+    plot: Path | None
+    profile: Path | None
 
 
-def planned(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options that make a Plan, which is its first argument."""
-
-    @click.option("--json", "as_json", is_flag=True, help="One object a line; nothing else on standard output.")
-    @click.option("--quick", is_flag=True, help="A smoke test of a few seconds; its figures say little.")
-    @click.option("--rounds", type=click.IntRange(1, 1000), help=f"How often each is measured (default {ROUNDS}).")
-    @click.option("--seconds", type=click.FloatRange(0.05, 600), help=f"How long each time (default {SECONDS}).")
-    @click.option(
-        "--in-flight",
-        type=click.IntRange(1, IN_FLIGHT_MAX),
-        multiple=True,
-        help=f"How many at a time; may be given more than once (default {', '.join(map(str, IN_FLIGHT))}).",
+def planned(*in_flight_by_default: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options that make a Plan, which is its first argument; failures end it with one line."""
+    in_flight_by_default = in_flight_by_default or IN_FLIGHT
+    options = (
+        click.option("--json", "as_json", is_flag=True, help="One object a line; nothing else on standard output."),
+        click.option("--markdown", "as_markdown", is_flag=True, help="A table, as docs/performance.md has it."),
+        click.option("--plot", type=_FILE, help="Also draws it, into this file (.svg or .png)."),
+        click.option(
+            "--profile", type=_FOLDER, help="At the end also writes into this folder what the parts are busy with."
+        ),
+        click.option("--quick", is_flag=True, help="A smoke test of a few seconds; its figures say little."),
+        click.option("--rounds", type=click.IntRange(1, 1000), help=f"How often each is measured (default {ROUNDS})."),
+        click.option("--seconds", type=click.FloatRange(0.05, 600), help=f"How long each time (default {SECONDS})."),
+        click.option(
+            "--in-flight",
+            type=click.IntRange(1, IN_FLIGHT_MAX),
+            multiple=True,
+            help="How many at a time; may be given more than once "
+            f"(default {', '.join(map(str, in_flight_by_default))}).",
+        ),
     )
-    @wraps(command)
-    def with_plan(
-        as_json: bool,
-        quick: bool,
-        rounds: int | None,
-        seconds: float | None,
-        in_flight: tuple[int, ...],
-        **others: Any,
-    ) -> None:
-        plan = Plan(
-            in_flight=in_flight or (QUICK_IN_FLIGHT if quick else IN_FLIGHT),
-            rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
-            seconds=seconds or (QUICK_SECONDS if quick else SECONDS),
-            as_json=as_json,
-        )
-        command(plan, **others)
 
-    return with_plan
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def with_plan(
+            quick: bool,
+            rounds: int | None,
+            seconds: float | None,
+            in_flight: tuple[int, ...],
+            as_json: bool,
+            as_markdown: bool,
+            plot: Path | None,
+            profile: Path | None,
+            **others: Any,
+        ) -> None:
+            if plot is not None and plot.suffix not in (".svg", ".png"):
+                raise click.BadParameter("a file that ends in .svg or .png", param_hint="--plot")
+            plan = Plan(
+                in_flight=in_flight or (QUICK_IN_FLIGHT if quick else in_flight_by_default),
+                rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
+                seconds=seconds or (QUICK_SECONDS if quick else SECONDS),
+                as_json=as_json,
+                as_markdown=as_markdown,
+                plot=plot,
+                profile=profile,
+            )
+            try:
+                command(plan, **others)
+            except _FAILURES as error:
+                raise click.ClickException(str(error) or type(error).__name__) from None
+
+        with_them = with_plan
+        for option in reversed(options):
+            with_them = option(with_them)
+        return with_them
+
+    return with_options
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -1,11 +1,12 @@
-"""The floor of a choreography: one service of the shop's way forward, by hand in nats-py, and nothing beyond that.
+"""The floor of both styles: one service of the shop's way forward, by hand in nats-py, and nothing beyond that.
 
 python -m scripts.benchmarks.relay NAME
 
 What somebody writes who knows JetStream and needs no guarantee: a durable consumer for each event, which the broker
 pushes to; every message is read, the next event is made from it and published, and once the broker has stored that one
 the message is acknowledged. As many at once as come. Nothing is written down here, nothing is checked, and the join
-is in memory: a process that dies loses it, and what comes twice is done twice.
+is in memory: a process that dies loses it, and what comes twice is done twice. It answers calls, too, with constants
+(scripts.benchmarks.noop).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from eventbus.streams import EVENTS, STREAMS
 from mesh import lifecycle, telemetry
 from mesh.lifecycle import Lifecycle
 from mesh.settings import Settings, load_settings_or_exit
+from scripts.benchmarks import noop
 from shop.inventory.v1.events_pb2 import StockReserved
 from shop.orders.v1.events_pb2 import OrderCompleted, OrderConfirmed, OrderPlaced
 from shop.orders.v1.order_pb2 import OrderStatus
@@ -131,15 +133,14 @@ async def provision(jetstream: JetStreamContext) -> None:
 
 
 async def serve(name: str, settings: Settings, life: Lifecycle) -> None:
-    """Relays until the process is asked to stop; listens, as all parts do, once it does."""
+    """Relays, and answers calls, until the process is asked to stop."""
     client = await nats.connect(settings.nats_url)
     jetstream = client.jetstream()
     await provision(jetstream)
     relay = Relay(jetstream)
     for event, make_next in reactions(name).items():
         await relay.react(name, event, make_next)
-    host, _, port = settings.listen.rpartition(":")
-    async with await asyncio.start_server(lambda _, writer: writer.close(), host, int(port)):
+    async with noop.serving(name, settings.listen):
         await life.stopped()
     await client.close()
 

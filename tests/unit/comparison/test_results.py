@@ -6,7 +6,8 @@ import json
 import math
 
 from console.comparison.flow import Sample
-from console.comparison.result import Healthy, Round, percentile
+from console.comparison.result import Healthy, Round
+from mesh.percentile import percentile
 from tests.unit.comparison.builders import a_comparison, ended, under_fault
 
 

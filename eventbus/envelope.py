@@ -74,7 +74,7 @@ class Envelope:
             "ce-source": f"/{self.source}",
             "ce-time": datetime.now(UTC).isoformat(),
             "ce-datacontenttype": "application/protobuf",
-            telemetry.TRACEPARENT: telemetry.traceparent(),
+            telemetry.TRACEPARENT: telemetry.traceparent(self.saga_id),
         }
         if self.replay:
             headers[REPLAY] = self.replay

@@ -136,7 +136,7 @@ class Asking:
         return self.peer.call(self.method)(
             self.request,
             timeout=self.timeout_s,
-            metadata=((telemetry.TRACEPARENT, telemetry.traceparent()),),
+            metadata=telemetry.metadata(),
             # A probe stays in the channel until there is a connection: a dead participant gets one call a timeout, and
             # one that is back is found as soon as gRPC has. Others fail at once, and with them the circuit opens.
             wait_for_ready=probe != 0,

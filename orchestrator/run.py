@@ -82,7 +82,7 @@ class Run:
     async def to_the_end(self) -> None:
         """Runs until the saga has ended, stalls or parks. A cancelled run leaves it to whoever runs it on."""
         telemetry.current_saga.set(self.journal.saga_id)
-        telemetry.enter_trace(None)
+        telemetry.resume_trace(self.journal.trace)
         self.parked = None
         try:
             await self._forward_or_back()

@@ -199,23 +199,22 @@ class Saga(grpc.aio.Channel):
         key = (method.full_name, identity.step_key(request))
         digest = identity.digest(request)
         while (calling := self._calling.get(key)) is not None:  # one call for all who ask for the step
-            self._check_same(method, request, digest)
+            self._check_same(method, request, self._journal.steps[key], digest)
             await asyncio.wait([calling])
         entry = self._journal.steps.get(key)
         if entry is None:
-            entry = StepEntry(*key, self._engine.clock.now_us(), digest)
-            self._journal.steps[key] = entry
-        self._check_same(method, request, digest)
+            entry = self._journal.steps[key] = StepEntry(*key, self._engine.clock.now_us(), digest)
+        else:
+            self._check_same(method, request, entry, digest)
         if entry.done or entry.status == STEP_REFUSED:
             return entry
         self._requests[key] = request
         return await self._call(method, request, entry, timeout_s)
 
-    def _check_same(self, method: Method, request: Message, digest: bytes) -> None:
-        key = (method.full_name, identity.step_key(request))
-        if self._journal.steps[key].digest == digest:
+    def _check_same(self, method: Method, request: Message, entry: StepEntry, digest: bytes) -> None:
+        if entry.digest == digest:
             return
-        known = self._requests.get(key)
+        known = self._requests.get(entry.key)
         field = fields_to_mark(request, known) if known is not None else "the field that tells them apart"
         raise Stall(
             f"{method.full_name} was called with two different requests in this saga",
@@ -301,10 +300,17 @@ class Saga(grpc.aio.Channel):
 
     # What grpc.aio.Channel asks for.
 
-    def unary_unary(  # type: ignore[override]  # the base class lists serialisers that a saga has no use for
-        self, method: str, *_: Any, **__: Any
+    def unary_unary(  # type: ignore[override]  # what it returns is no UnaryUnaryMultiCallable, but called like one
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
     ) -> DurableCall[Any, Any]:
-        """A durable method; raises ValueError for one that no contract of this mesh defines."""
+        """A durable method; raises ValueError for one that no contract of this mesh defines.
+
+        Every run of a workflow makes its stubs anew, with all methods of each: this has to be cheap.
+        """
         known = self._engine.contract.by_path.get(method)
         if known is None:
             raise ValueError(
@@ -348,6 +354,8 @@ class Saga(grpc.aio.Channel):
 
 class DurableCall(Generic[Request, Response]):
     """One method on a saga. Calling it gives a coroutine, so `await`, `gather` and `TaskGroup` all take it."""
+
+    __slots__ = ("_method", "_saga")
 
     def __init__(self, saga: Saga, method: Method) -> None:
         self._saga = saga

@@ -5,8 +5,7 @@ A partial index needs its condition twice, as `sqlite_where` and `postgresql_whe
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -43,33 +42,26 @@ class Prepared:
 
     def run(self, tx: Connection, parameters: Sequence[Any]) -> int:
         """Runs it once; returns how many rows it wrote."""
-        with self._cursor(tx) as cursor:
-            cursor.execute(self._text(tx), parameters)
+        text = self._text(tx)
+        with _Cursor(tx, text) as cursor:
+            cursor.execute(text, parameters)
             return int(cursor.rowcount)
 
     def run_many(self, tx: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Runs it for each row."""
         if not rows:
             return
-        with self._cursor(tx) as cursor:
-            cursor.executemany(self._text(tx), rows)
+        text = self._text(tx)
+        with _Cursor(tx, text) as cursor:
+            cursor.executemany(text, rows)
 
     def rows(self, tx: Connection, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """What it selects."""
-        with self._cursor(tx) as cursor:
-            cursor.execute(self._text(tx), parameters)
+        text = self._text(tx)
+        with _Cursor(tx, text) as cursor:
+            cursor.execute(text, parameters)
             found: list[tuple[Any, ...]] = cursor.fetchall()
             return found
-
-    @contextlib.contextmanager
-    def _cursor(self, tx: Connection) -> Iterator[Any]:
-        cursor = tx.connection.cursor()
-        try:
-            yield cursor
-        except _errors(tx) as error:
-            raise _wrapped(error, self._text(tx), tx) from error
-        finally:
-            cursor.close()
 
     def _text(self, tx: Connection) -> str:
         text = self._texts.get(tx.dialect.name)
@@ -81,6 +73,28 @@ class Prepared:
             dialect = dialects[tx.dialect.name]()
             text = self._texts[tx.dialect.name] = str(self._statement.compile(dialect=dialect))
         return text
+
+
+class _Cursor:
+    """A cursor of the driver, for a statement whose errors are raised as SQLAlchemy raises them.
+
+    Not a generator with `contextmanager`, which costs as much as many a statement: every step comes through here.
+    """
+
+    __slots__ = ("_cursor", "_text", "_tx")
+
+    def __init__(self, tx: Connection, text: str) -> None:
+        self._tx = tx
+        self._text = text
+        self._cursor: Any = tx.connection.cursor()
+
+    def __enter__(self) -> Any:
+        return self._cursor
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._cursor.close()
+        if error is not None and isinstance(error, _errors(self._tx)):
+            raise _wrapped(error, self._text, self._tx) from error
 
 
 def _errors(tx: Connection) -> type[Exception]:

@@ -18,7 +18,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
 from ensemble.orchestrator.v1.orchestrator_pb2 import CancelVerdict
-from mesh import identity, telemetry, validation
+from mesh import identity, validation
 from mesh.changes import Changes
 from mesh.clock import Clock, WallClock
 from mesh.contract import Contract
@@ -230,7 +230,7 @@ class Engine:
         async with self._runs.lock(saga_id):
             version = self._workflows.newest(process).version
             journal = Journal(saga_id, process, ORCHESTRATED, pack(event), self.clock.now_us(), version, parent)
-            journal.updated_us, journal.trace = journal.started_us, telemetry.current_trace()
+            journal.updated_us = journal.started_us
             return await (self._add_child(journal, event) if parent else self._add(journal, event))
 
     async def _add(self, journal: Journal, event: Message) -> Journal:

@@ -128,7 +128,6 @@ class Journal:
     ended_us: int = 0
     owner: str | None = None  # the orchestrator that runs it
     due_us: int | None = None  # where nobody runs it: when somebody shall
-    trace: str = ""  # of whoever started it, as long as this process knows
     steps: dict[StepKey, StepEntry] = field(default_factory=dict)
 
     @property

@@ -59,12 +59,20 @@ class _Parked(Exception):
 class Run:
     """Drives one saga. It owns the journal while it runs."""
 
-    def __init__(self, journal: Journal, workflow: Workflow, engine: EnginePort, event: Message | None = None) -> None:
-        """`event` is the starting event, where it need not be read from the journal."""
+    def __init__(
+        self,
+        journal: Journal,
+        workflow: Workflow,
+        engine: EnginePort,
+        event: Message | None = None,
+        trace: str = "",
+    ) -> None:
+        """`event`: the starting one, where it need not be read from the journal; `trace`: whoever started it has it."""
         self.journal = journal
         self.parked: Park | None = None  # set where the run ended for that reason
         self.over: asyncio.Future[Journal | None] = asyncio.get_running_loop().create_future()
         self._event = event
+        self._trace = trace
         self._workflow = workflow
         self._engine = engine
         self._left: asyncio.Future[Exception | None] | None = None
@@ -82,7 +90,7 @@ class Run:
     async def to_the_end(self) -> None:
         """Runs until the saga has ended, stalls or parks. A cancelled run leaves it to whoever runs it on."""
         telemetry.current_saga.set(self.journal.saga_id)
-        telemetry.resume_trace(self.journal.trace)
+        telemetry.resume_trace(self._trace)
         self.parked = None
         try:
             await self._forward_or_back()

@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
+from mesh import telemetry
 from mesh.changes import Changes
 from mesh.database import Database
 from mesh.errors import Unavailable
@@ -103,13 +104,13 @@ class Runs:
     def in_turn(self, journal: Journal, event: Message) -> None:
         """Drives a saga that was admitted, now or when there is room."""
         if self._admission.has_room(len(self._runs)):
-            self.drive(journal, event)
+            self.drive(journal, event, telemetry.current_trace())
         else:
             self._admission.wait(journal)
 
-    def drive(self, journal: Journal, event: Message | None = None) -> None:
-        """Drives a saga now. `event` is its starting event, where that need not be read from the journal."""
-        run = Run(journal, self._workflows.of(journal.process, journal.version), self._engine, event)
+    def drive(self, journal: Journal, event: Message | None = None, trace: str = "") -> None:
+        """Drives a saga now. `event` and `trace` as in Run."""
+        run = Run(journal, self._workflows.of(journal.process, journal.version), self._engine, event, trace)
         task = asyncio.create_task(self._run(run), name=f"saga {journal.saga_id}")
         self._runs[journal.saga_id] = (run, task)
 

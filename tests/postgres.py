@@ -85,6 +85,12 @@ class PostgresServer:
             self._process.wait(START_S)
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Of the server that runs; its children are its connections."""
+        assert self._process is not None, "the server does not run"
+        return self._process.pid
+
     def url(self, database: str) -> str:
         """The URL of one of its databases."""
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"

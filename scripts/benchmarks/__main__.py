@@ -7,8 +7,11 @@ import signal
 import click
 
 from scripts.benchmarks.choreographed import choreographed
+from scripts.benchmarks.mixed import mixed
 from scripts.benchmarks.orchestrated import orchestrated
 from scripts.benchmarks.parked import parked
+from scripts.benchmarks.replicas import replicas
+from scripts.benchmarks.services import services
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,8 +22,11 @@ def main() -> None:
 
 
 main.add_command(choreographed)
+main.add_command(mixed)
 main.add_command(orchestrated)
 main.add_command(parked)
+main.add_command(replicas)
+main.add_command(services)
 
 
 if __name__ == "__main__":

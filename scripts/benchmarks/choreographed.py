@@ -21,7 +21,6 @@ from functools import partial
 
 import click
 import nats
-from google.protobuf.message import Message
 from nats.js import JetStreamContext
 
 from eventbus import envelope
@@ -29,7 +28,7 @@ from eventbus.streams import EVENTS
 from scripts.benchmarks import relay
 from scripts.benchmarks.alike import carried, check_alike
 from scripts.benchmarks.chain import ANSWERS, an_order
-from scripts.benchmarks.endings import Endings
+from scripts.benchmarks.endings import Endings, choreographed_subject
 from scripts.benchmarks.parts import Parts, temporary_folder
 from scripts.benchmarks.plan import Plan, planned, run
 from scripts.benchmarks.session import Session, session
@@ -80,7 +79,7 @@ async def both_ways(nats_url: str) -> AsyncIterator[dict[str, Endings]]:
     """A client of the floor, and one of the choreography. One order has gone both ways; raises Unlike."""
     client = await nats.connect(nats_url)
     try:
-        both = {"floor": Endings(client, relay.subject), "choreography": Endings(client, _subject)}
+        both = {"floor": Endings(client, relay.subject), "choreography": Endings(client, choreographed_subject)}
         for endings in both.values():
             await endings.listen()
         await _check(client.jetstream(), both)
@@ -102,7 +101,3 @@ async def _check(jetstream: JetStreamContext, both: dict[str, Endings]) -> None:
 
 async def _once(endings: Endings, first: Callable[[], OrderPlaced | OrderConfirmed]) -> None:
     await endings.run(first())
-
-
-def _subject(event: type[Message]) -> str:
-    return envelope.subject(envelope.CHOREOGRAPHED, event.DESCRIPTOR.full_name)

@@ -41,14 +41,26 @@ class Parts:
     """What runs until the end of a `with`, the last first. Each part has a name, e.g. "ledger orders"."""
 
     def __init__(
-        self, folder: Path, *, sync_interval: str = "always", database_url: str = "", contracts: str = CONTRACTS
+        self,
+        folder: Path,
+        *,
+        sync_interval: str = "always",
+        database_url: str = "",
+        contracts: str = CONTRACTS,
+        import_path: Path | None = None,
     ) -> None:
-        """`sync_interval`: the broker's. Databases are SQLite files in the folder, or PostgreSQL at a URL."""
+        """`sync_interval`: the broker's. Databases are SQLite files in the folder, or PostgreSQL at a URL.
+
+        `import_path`: where the generated code of the contracts is, if not among our own.
+        """
         self.folder = folder
         self.nats_url = ""
         self._sync_interval = sync_interval
         self._environment = {"ENSEMBLE_CONTRACTS": contracts, "ENSEMBLE_DATABASE_URL": database_url}
+        if import_path is not None:
+            self._environment["PYTHONPATH"] = str(import_path)
         self._running: dict[str, _Process] = {}
+        self._others: dict[str, int] = {}
 
     def __enter__(self) -> Parts:
         address = free_address()
@@ -79,11 +91,11 @@ class Parts:
             process.until_listening()
         return {name: ones[0] if len(ones) == 1 else f"ipv4:{','.join(ones)}" for name, ones in addresses.items()}
 
-    def orchestrator(self, name: str, addresses: Mapping[str, str]) -> str:
-        """Starts the orchestrator with the chain as its workflow, in a folder of its name; its address."""
+    def orchestrator(self, name: str, addresses: Mapping[str, str], *, module: str = "conductor") -> str:
+        """Starts the orchestrator with the workflow of a module, in a folder of its name; its address."""
         address = free_address()
         others = {"ENSEMBLE_ADDRESSES": json.dumps(dict(addresses))}
-        self._start(name, _python("conductor"), self.folder / name, address, others).until_listening()
+        self._start(name, _python(module, name), self.folder / name, address, others).until_listening()
         return address
 
     def end(self, name: str) -> None:
@@ -92,7 +104,11 @@ class Parts:
 
     def pids(self) -> dict[str, int]:
         """The process of each part, by its name."""
-        return {name: process.pid for name, process in self._running.items()}
+        return {**self._others, **{name: process.pid for name, process in self._running.items()}}
+
+    def watch(self, name: str, pid: int) -> None:
+        """Counts a process as a part that somebody else has started, and ends."""
+        self._others[name] = pid
 
     def _start(
         self, name: str, command: list[str], folder: Path, address: str, others: Mapping[str, str] | None = None

@@ -50,7 +50,9 @@ def planned(*in_flight_by_default: int) -> Callable[[Callable[..., None]], Calla
         click.option("--markdown", "as_markdown", is_flag=True, help="A table, as docs/performance.md has it."),
         click.option("--plot", type=_FILE, help="Also draws it, into this file (.svg or .png)."),
         click.option(
-            "--profile", type=_FOLDER, help="At the end also writes into this folder what the parts are busy with."
+            "--profile",
+            type=_FOLDER,
+            help="At the end writes into this folder what the parts do, for --seconds.",
         ),
         click.option("--quick", is_flag=True, help="A smoke test of a few seconds; its figures say little."),
         click.option("--rounds", type=click.IntRange(1, 1000), help=f"How often each is measured (default {ROUNDS})."),

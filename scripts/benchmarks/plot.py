@@ -18,7 +18,7 @@ from matplotlib.axes import Axes  # noqa: E402
 Row = Mapping[str, Any]
 
 # What tells the pictures of one benchmark apart, where it is not what they are drawn over.
-BY = ("participants", "way", "sync", "services", "replicas", "in_flight")
+BY = ("participants", "way", "sync", "styles", "services", "replicas", "in_flight")
 INCHES = 4.5
 
 

@@ -6,6 +6,7 @@ working most often. Threads that wait are left out; what native code does counts
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -15,7 +16,6 @@ from pathlib import Path
 PY_SPY = Path(sys.executable).with_name("py-spy")
 PER_SECOND = 200
 SHOWN = 12
-SECONDS_MIN = 5.0
 
 
 def record(folder: Path, pids: Mapping[str, int], seconds: float) -> list[str]:
@@ -27,11 +27,11 @@ def record(folder: Path, pids: Mapping[str, int], seconds: float) -> list[str]:
         _, errors = spy.communicate()
         if spy.returncode:
             raise OSError(f"py-spy cannot look at the parts: {errors.strip()}")
-    return [line for name, file in files.items() for line in _summary(name, file)]
+    return [line for name, file in files.items() for line in summary(name, file)]
 
 
 def _start(file: Path, pid: int, seconds: float) -> subprocess.Popen[str]:
-    options = ("--format", "raw", "--rate", str(PER_SECOND), "--duration", str(round(seconds)), "--function")
+    options = ("--format", "raw", "--rate", str(PER_SECOND), "--duration", str(math.ceil(seconds)), "--function")
     return subprocess.Popen(
         [PY_SPY, "record", "--pid", str(pid), "--output", file, *options],
         stdout=subprocess.DEVNULL,
@@ -40,7 +40,8 @@ def _start(file: Path, pid: int, seconds: float) -> subprocess.Popen[str]:
     )
 
 
-def _summary(name: str, file: Path) -> Iterator[str]:
+def summary(name: str, file: Path) -> Iterator[str]:
+    """Which functions were found working most often in a file of folded stacks."""
     working: Counter[str] = Counter()
     within: Counter[str] = Counter()
     for line in file.read_text().splitlines():

@@ -19,6 +19,8 @@ from scripts.benchmarks.plan import Plan
 from scripts.benchmarks.processor import spent_s
 from scripts.benchmarks.turns import HEAD, Subject, Turns, take_turns
 
+NOT_PYTHON = ("nats-server", "postgres")  # py-spy sees nothing in them
+
 
 class Session:
     """What has been measured so far, and how it is shown: for people, as a table, or an object a line."""
@@ -69,8 +71,8 @@ class Session:
 
     async def _profile(self, subject: Subject, parts: Parts, folder: Path) -> None:
         """A round more, which no figure comes from: to be looked at costs time."""
-        seconds = max(self.plan.seconds, profiles.SECONDS_MIN)
-        python = {name: pid for name, pid in parts.pids().items() if name != "nats-server"}
+        seconds = self.plan.seconds
+        python = {name: pid for name, pid in parts.pids().items() if name not in NOT_PYTHON}
         recording = asyncio.create_task(asyncio.to_thread(profiles.record, folder, python, seconds))
         while not recording.done():
             await measure(subject.once, in_flight=max(self.plan.in_flight), seconds=1.0, spent=dict)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from console.supervisor import ORCHESTRATOR
 from mesh.addresses import BROKER, MeshFile, UnknownAddress
-from scripts.benchmarks.parts import running_broker
+from scripts.benchmarks.parts import Parts
 from scripts.faulting.fault import IMPATIENT, Fault, Place
 from scripts.faulting.ground import Ground
 from scripts.faulting.proxy import Proxy
@@ -46,7 +46,7 @@ class Network(Fault):
         """See Fault."""
         data = folder / "mesh"
         async with AsyncExitStack() as stack:
-            nats_url = stack.enter_context(running_broker(folder))
+            nats_url = stack.enter_context(Parts(folder)).nats_url
 
             async def link(name: str, part: str) -> str:
                 proxy = Proxy(name, lambda: _address(data, part, nats_url), self._counts)

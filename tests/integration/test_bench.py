@@ -9,7 +9,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
+from tests import postgres
+
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
+SHORT = ("--quick", "--seconds", "0.05", "--in-flight", "4")
 FIGURES = [f"{figure}{of}" for figure in ("per_second", "p50_ms", "p99_ms") for of in ("", "_min", "_max")]
 
 
@@ -30,7 +35,7 @@ def still_running(folder: Path) -> str:
 
 
 def test_floor_and_saga_are_measured_on_both_kinds_of_participants(tmp_path: Path) -> None:
-    bench = start(tmp_path, "orchestrated", "--quick", "--json", "--in-flight", "4")
+    bench = start(tmp_path, "orchestrated", *SHORT, "--json")
     output, errors = bench.communicate(timeout=90)
     assert bench.returncode == 0, errors
     rows = [json.loads(line) for line in output.splitlines()]
@@ -48,7 +53,7 @@ def test_floor_and_saga_are_measured_on_both_kinds_of_participants(tmp_path: Pat
 
 
 def test_the_chain_by_hand_and_the_choreography_are_measured_on_both_ways(tmp_path: Path) -> None:
-    bench = start(tmp_path, "choreographed", "--quick", "--json", "--in-flight", "4")
+    bench = start(tmp_path, "choreographed", *SHORT, "--json")
     output, errors = bench.communicate(timeout=90)
     assert bench.returncode == 0, errors  # also that both published the same events, for the same order
     rows = [json.loads(line) for line in output.splitlines()]
@@ -63,6 +68,49 @@ def test_the_chain_by_hand_and_the_choreography_are_measured_on_both_ways(tmp_pa
         assert "nats-py" in row["machine"]
     assert not list(tmp_path.iterdir())
     assert not still_running(tmp_path)
+
+
+def test_both_styles_at_once_are_measured_and_drawn(tmp_path: Path) -> None:
+    plot, work = tmp_path / "mixed.svg", tmp_path / "work"
+    work.mkdir()
+    bench = start(work, "mixed", *SHORT, "--json", "--plot", str(plot))
+    output, errors = bench.communicate(timeout=90)
+    assert bench.returncode == 0, errors
+    floor, mixed = (json.loads(line) for line in output.splitlines())
+    assert (floor["subject"], mixed["subject"], mixed["styles"]) == ("floor", "mixed", "half and half")
+    assert all(row[figure] > 0 for figure in FIGURES for row in (floor, mixed))
+    assert "half and half" in plot.read_text()
+    assert not list(work.iterdir())
+    assert not still_running(work)
+
+
+def test_a_line_of_services_is_measured_and_profiled(tmp_path: Path) -> None:
+    profile, work = tmp_path / "profile", tmp_path / "work"
+    work.mkdir()
+    bench = start(work, "services", *SHORT, "--services", "2", "--markdown", "--profile", str(profile))
+    check_table(*bench.communicate(timeout=90))
+    for subject in ("saga", "choreography"):
+        parts = {file.stem: file.read_text() for file in (profile / "2" / subject).iterdir()}
+        assert parts.keys() == {"hop-hop1", "hop-hop2", "orchestrator"}
+        assert "(mesh/lifecycle.py" in parts["orchestrator"]
+    assert not list(work.iterdir())
+    assert not still_running(work)
+
+
+@pytest.mark.skipif(postgres.binary("initdb") is None, reason=postgres.HOW_TO_GET_IT)
+def test_two_replicas_of_every_participant_are_measured(tmp_path: Path) -> None:
+    bench = start(tmp_path, "replicas", *SHORT, "--replicas", "2", "--markdown")
+    check_table(*bench.communicate(timeout=90))
+    assert not list(tmp_path.iterdir())
+    assert not still_running(tmp_path)
+
+
+def check_table(output: str, errors: str) -> None:
+    """A table of one number in flight: two subjects beside the floor."""
+    assert output.startswith("| | in flight |"), errors
+    *_, saga, choreography = output.splitlines()
+    assert saga.startswith("| 2, saga | 4 | "), errors
+    assert choreography.startswith("| 2, choreography | 4 | "), errors
 
 
 def test_ctrl_c_ends_all_that_was_started(tmp_path: Path) -> None:

@@ -25,10 +25,15 @@ async def test_subjects_take_turns() -> None:
                 order.append(name)
             await asyncio.sleep(0.001)
 
-        return Subject(name, 0, once)
+        return Subject(name, once)
 
     turns = await take_turns(
-        [subject("floor"), subject("saga")], common={"participants": "noop"}, in_flight=2, rounds=2, seconds=0.02
+        [subject("floor"), subject("saga")],
+        common={"participants": "noop"},
+        in_flight=2,
+        rounds=2,
+        seconds=0.02,
+        spent=dict,
     )
     assert order == ["floor", "saga", "floor", "saga"]
     shown = [(row["subject"], row["participants"], row["rounds"]) for row in turns.to_json()]
@@ -45,7 +50,7 @@ async def test_so_many_are_under_way_at_a_time() -> None:
         await asyncio.sleep(0.001)
         going -= 1
 
-    await load.measure(once, in_flight=5, seconds=0.02)
+    await load.measure(once, in_flight=5, seconds=0.02, spent=dict)
     assert (most, going) == (5, 0)
 
 
@@ -54,7 +59,7 @@ async def test_a_call_that_fails_ends_the_measurement_with_its_own_error() -> No
         raise ConnectionError("away")
 
     with pytest.raises(ConnectionError, match="away"):
-        await load.measure(once, in_flight=3, seconds=1)
+        await load.measure(once, in_flight=3, seconds=1, spent=dict)
 
 
 async def test_a_round_that_counts_nothing_is_no_figure() -> None:
@@ -62,7 +67,7 @@ async def test_a_round_that_counts_nothing_is_no_figure() -> None:
         await asyncio.sleep(0.05)
 
     with pytest.raises(load.TooShort, match="--seconds"):
-        await load.measure(once, in_flight=1, seconds=0.001)
+        await load.measure(once, in_flight=1, seconds=0.001, spent=dict)
 
 
 def test_ratios_are_of_neighbours() -> None:

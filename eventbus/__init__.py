@@ -11,5 +11,6 @@ dead_letter_reader  reads all of them, as they come
 letter_box    finds them for people, and puts them back
 exhausted     makes dead letters of messages whose handlers died before they could answer
 reader        reads a stream that is nobody's work queue
+testing       a modelled broker, for simulation and tests
 broker        starts a nats-server of our own, with the settings that durability needs
 """

@@ -8,6 +8,7 @@ process, on the event loop's time (which may be virtual), with chance drawn from
     connection      what a link and a partition do to a connection
     broker          the server: who listens, what reaches whom; crash and restart, full and empty disk
     api             the JetStream API
+    configs         what it is told of streams and consumers
     stream          messages, and the dedupe window
     consumer        deliveries, acknowledgements, redelivery
     consumer_state  what a consumer knows, and what of it survives a kill

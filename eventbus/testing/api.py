@@ -11,69 +11,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from eventbus.testing.configs import Refused, consumer_config, stream_config
 from eventbus.testing.consumer import Consumer
 from eventbus.testing.stream import Stored, Stream
 from eventbus.testing.subjects import collide, matches
 
 PREFIX = "$JS.API."
-
-_STREAM_DEFAULTS: dict[str, Any] = {
-    "name": "",
-    "subjects": [],
-    "retention": "limits",
-    "max_consumers": -1,
-    "max_msgs": -1,
-    "max_bytes": -1,
-    "max_age": 0,
-    "max_msgs_per_subject": -1,
-    "max_msg_size": -1,
-    "discard": "old",
-    "discard_new_per_subject": False,
-    "storage": "file",
-    "num_replicas": 1,
-    "no_ack": False,
-    "duplicate_window": 120_000_000_000,
-    "sealed": False,
-    "deny_delete": False,
-    "deny_purge": False,
-    "allow_rollup_hdrs": False,
-}
-_CONSUMER_DEFAULTS: dict[str, Any] = {
-    "durable_name": "",
-    "name": "",
-    "deliver_policy": "all",
-    "ack_policy": "explicit",
-    "ack_wait": 30_000_000_000,
-    "max_deliver": -1,
-    "filter_subject": "",
-    "filter_subjects": [],
-    "replay_policy": "instant",
-    "max_waiting": 512,
-    "max_ack_pending": 1000,
-    "num_replicas": 0,
-    "idle_heartbeat": 0,
-    "inactive_threshold": 0,
-}
-# What may be set to something else than the default.
-_STREAM_MODELLED = {"name", "subjects", "max_age", "max_msg_size", "storage", "duplicate_window"}
-_CONSUMER_MODELLED = {
-    "durable_name",
-    "name",
-    "ack_wait",
-    "max_deliver",
-    "filter_subject",
-    "filter_subjects",
-    "max_waiting",
-    "max_ack_pending",
-}
-
-
-class Refused(Exception):
-    """An error of the API."""
-
-    def __init__(self, code: int, err_code: int, description: str) -> None:
-        self.answer = {"error": {"code": code, "err_code": err_code, "description": description}}
-        super().__init__(description)
 
 
 class Streams(Protocol):
@@ -138,7 +81,7 @@ class Api:
         return {"total": len(names), "offset": 0, "limit": 1024, "streams": names or None}
 
     def _create_stream(self, names: list[str], asked: dict[str, Any]) -> dict[str, Any]:
-        config = _completed(asked, _STREAM_DEFAULTS, _STREAM_MODELLED)
+        config = stream_config(asked)
         if (stream := self._broker.streams.get(names[0])) is not None:
             if stream.config != config:
                 raise Refused(400, 10058, "stream name already in use with a different configuration")
@@ -148,7 +91,7 @@ class Api:
 
     def _update_stream(self, names: list[str], asked: dict[str, Any]) -> dict[str, Any]:
         stream = self._stream(names[0])
-        config = _completed(asked, _STREAM_DEFAULTS, _STREAM_MODELLED)
+        config = stream_config(asked)
         if config["storage"] != stream.config["storage"]:
             raise Refused(500, 10052, "stream configuration update can not change storage type")
         self._refuse_overlap(config)
@@ -207,7 +150,7 @@ class Api:
 
     def _create_consumer(self, names: list[str], asked: dict[str, Any]) -> dict[str, Any]:
         stream = self._stream(names[0])
-        config = _completed(asked["config"], _CONSUMER_DEFAULTS, _CONSUMER_MODELLED)
+        config = consumer_config(asked["config"])
         if len(names) < 2 or config["durable_name"] != names[1]:
             raise Refused(500, 0, "the modelled broker knows durable consumers only")
         config["name"] = config["durable_name"]
@@ -282,15 +225,6 @@ class Api:
             "num_pending": consumer.unseen,
             "ts": _time(self._broker.now_ns()),
         }
-
-
-def _completed(asked: dict[str, Any], defaults: dict[str, Any], modelled: set[str]) -> dict[str, Any]:
-    """A configuration with everything that was not said. NATS takes a zero for nothing said."""
-    config = {**defaults, **{key: value for key, value in asked.items() if value}}
-    foreign = [key for key in config if key not in modelled and config[key] != defaults.get(key)]
-    if foreign:
-        raise Refused(500, 0, f"the modelled broker does not know {', '.join(sorted(foreign))} as asked for")
-    return config
 
 
 def _find(stream: Stream, asked: dict[str, Any]) -> Stored | None:

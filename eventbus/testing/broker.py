@@ -179,15 +179,15 @@ class ModelledBroker:
         stream = next((stream for stream in self.streams.values() if stream.takes(subject)), None)
         if stream is None:
             return False
-        stream.dead = stream.dead or self._disk_full
-        if stream.dead:
-            return True
         answer: dict[str, Any] = {"stream": stream.name}
         if stream.is_too_large(headers, body):
             too_large = {"code": 400, "err_code": 10054, "description": "message size exceeds maximum allowed"}
             answer |= {"error": too_large, "seq": 0}
         elif sequence := stream.duplicate_of(headers):
             answer |= {"seq": sequence, "duplicate": True}
+        elif stream.dead or self._disk_full:
+            stream.dead = True
+            return True
         else:
             answer["seq"] = stream.store(subject, headers, body).sequence
         if reply:

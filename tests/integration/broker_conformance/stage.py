@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import nats.errors
+import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, PubAck, StreamConfig
@@ -22,9 +23,12 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from eventbus.testing import ModelledBroker, ModelledClient
 from mesh import virtual_time
+from scripts.faulting.disk import Disk, mounted_disk
+from scripts.faulting.fault import NotPossible
 from tests.harness import Broker
 
 TIMEOUT_S = 1.0
+DISK_MIB = 32
 
 
 class Server(Protocol):
@@ -47,6 +51,15 @@ class Server(Protocol):
     def start(self) -> None:
         """Starts it again."""
 
+    def fill_disk(self) -> None:
+        """Takes all the room that is left."""
+
+    def free_disk(self) -> None:
+        """Gives it back."""
+
+    async def cut_power(self) -> None:
+        """Ends it, with all that was not synced."""
+
     def freeze(self) -> None:
         """It holds its connections and answers nothing."""
 
@@ -59,8 +72,12 @@ class RealServer:
 
     late_s = 1.0  # on a busy machine
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         self._store = folder / "jetstream"
+        self._disk = disk
+        if disk is not None:
+            (disk.folder / "jetstream").mkdir()
+            self._store.symlink_to(disk.folder / "jetstream")
         self._server = Broker(folder)
         self.url = self._server.url
 
@@ -78,6 +95,21 @@ class RealServer:
 
     def start(self) -> None:
         self._server.start()
+
+    def fill_disk(self) -> None:
+        assert self._disk is not None
+        self._disk.fill()
+
+    def free_disk(self) -> None:
+        assert self._disk is not None
+        self._disk.free()
+
+    async def cut_power(self) -> None:
+        assert self._disk is not None
+        self._disk.cut_power()
+        self.kill()
+        await self._disk.unmount()
+        self._disk.mount()
 
     def freeze(self) -> None:
         self._server.send(signal.SIGSTOP)
@@ -97,11 +129,15 @@ class ModelledServer:
         self.broker = ModelledBroker(random.Random(1))
         self.kill, self.stop = self.broker.crash, self.broker.stop
         self.empty_disk, self.start = self.broker.empty_disk, self.broker.start
+        self.fill_disk, self.free_disk = self.broker.fill_disk, self.broker.free_disk
         self._clients: list[ModelledClient] = []
 
     def client(self) -> Client:
         self._clients.append(ModelledClient(self.broker))
         return self._clients[-1]
+
+    async def cut_power(self) -> None:
+        self.broker.crash(power_cut=True)
 
     def freeze(self) -> None:
         """To its clients it is as if the network were partitioned."""
@@ -286,6 +322,28 @@ def on_nats_server(server: RealServer) -> Run:
 
     def run(play: Play, **stream: Any) -> None:
         asyncio.run(_play(server, play, stream))
+
+    return run
+
+
+def on_nats_server_with_a_disk(folder: Path) -> Run:
+    """Plays scenes on a server of their own with a small disk of its own."""
+
+    def run(play: Play, **stream: Any) -> None:
+        async def main() -> None:
+            try:
+                async with mounted_disk(folder, DISK_MIB) as disk:
+                    server = RealServer(folder, disk)
+                    server.start()
+                    try:
+                        await _play(server, play, stream)
+                    finally:
+                        server.free_disk()
+                        server.kill()
+            except NotPossible as error:
+                pytest.skip(str(error))
+
+        asyncio.run(main())
 
     return run
 

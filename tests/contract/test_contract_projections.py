@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
+from buf.validate import validate_pb2
 from mesh import identity
 from mesh.contract import Contract, EventType, Method
 from mesh.verification import prove
@@ -25,6 +28,20 @@ def test_a_participating_request_reaches_exactly_one_saga_id(method: Method) -> 
 @pytest.mark.parametrize("event", SHOP.events.values(), ids=named([*SHOP.events.values()]))
 def test_an_event_reaches_exactly_one_saga_id(event: EventType) -> None:
     assert identity.saga_id_path(event.descriptor) == "order.order_id"
+
+
+@pytest.mark.parametrize("method", PARTICIPATING, ids=named(PARTICIPATING))
+def test_an_event_keeps_the_rules_of_the_requests_that_it_fills(method: Method) -> None:
+    """It is what is checked of a request that events make: what no call may say, no event may either."""
+    for event in method.triggers:
+        for field in method.descriptor.input_type.fields:
+            given = SHOP.events[event].descriptor.fields_by_name.get(field.name)
+            if given is not None:
+                assert _rules(given) == _rules(field), f"{event}.{field.name}"
+
+
+def _rules(field: FieldDescriptor) -> Message:
+    return field.GetOptions().Extensions[validate_pb2.field]
 
 
 @pytest.mark.parametrize("method", REFUSING, ids=named(REFUSING))

@@ -23,7 +23,7 @@ from mesh.settings import Settings
 from services.participant.ledger import Row, StepId
 from services.participant.local import LocalParticipant, Published, tables_of
 from services.participant.participant import LEDGER
-from shop.orders.v1.order_pb2 import Address, Order, OrderLine
+from shop.orders.v1.order_pb2 import Address, Order, OrderLine, OrderStatus
 
 LIMIT_S = 5.0
 
@@ -49,10 +49,16 @@ def ship_to(country: str) -> Address:
     return Address(country_code=country)
 
 
+STATUSES = {
+    "OrderCancelled": {"status": OrderStatus.ORDER_STATUS_CANCELLED},
+    "OrderCompleted": {"status": OrderStatus.ORDER_STATUS_COMPLETED},
+}
+
+
 def an_event(name: str, order: Order, **fields: Any) -> Message:
     """An event by the short name of its package and its own: `orders.OrderPlaced`."""
     package, _, short = name.partition(".")
-    event = message_class(f"shop.{package}.v1.{short}")(order=order, **fields)
+    event = message_class(f"shop.{package}.v1.{short}")(order=order, **{**STATUSES.get(short, {}), **fields})
     if "refusal" in event.DESCRIPTOR.fields_by_name and not fields:
         event.refusal.CopyFrom(error_details_pb2.ErrorInfo(reason="SOME_REASON", domain=f"shop.{package}.v1"))  # type: ignore[attr-defined]
     return event

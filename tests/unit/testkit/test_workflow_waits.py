@@ -12,6 +12,7 @@ from orchestrator.saga import Saga
 from orchestrator.testing import WorkflowTest
 from orchestrator.workflow import Workflow
 from shop.orders.v1.events_pb2 import OrderCompleted, OrderPlaced
+from shop.orders.v1.order_pb2 import OrderStatus
 from shop.orders.v1.orders_pb2 import RecordOrderRequest
 from shop.orders.v1.orders_pb2_grpc import OrdersServiceStub
 from shop.payments.v1.events_pb2 import PaymentCaptured
@@ -79,7 +80,7 @@ def test_a_parent_waits_for_its_child() -> None:
 
     async def parent(saga: Saga, placed: OrderPlaced) -> Message | None:
         order = an_order(order_id=f"{saga.saga_id}-child")
-        return await saga.child("child", OrderCompleted(order=order, tracking_number="EN1"))
+        return await saga.child("child", OrderCompleted(order=order, status=OrderStatus.ORDER_STATUS_COMPLETED))
 
     test = WorkflowTest(Workflow("parent", parent, OrderPlaced), Workflow("child", child, OrderCompleted))
     saga = test.run(OrderPlaced(order=an_order()))

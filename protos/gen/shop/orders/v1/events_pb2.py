@@ -29,7 +29,7 @@ from google.rpc import error_details_pb2 as google_dot_rpc_dot_error__details__p
 from shop.orders.v1 import order_pb2 as shop_dot_orders_dot_v1_dot_order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/events.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a+ensemble/coordination/v1/coordination.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x1ashop/orders/v1/order.proto\"T\n\x0bOrderPlaced\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x17\xba\xbb\x18\x13\n\x0c\x66ulfil-order\"\x03\x08\x84\x07\"D\n\x0eOrderConfirmed\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x04\xba\xbb\x18\x00\"q\n\x13\x43onfirmationRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"s\n\x0eOrderCancelled\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatus:\x06\xba\xbb\x18\x02\x18\x01\"q\n\x13\x43\x61ncellationRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"\x8e\x01\n\x0eOrderCompleted\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x17\n\x0ftracking_number\x18\x02 \x01(\t\x12+\n\x06status\x18\x03 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatus:\x08\xba\xbb\x18\x04\x10\x01\x18\x01\"J\n\x10OrderCompensated\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x08\xba\xbb\x18\x04\x10\x02\x18\x01\"\x90\x01\n\x10\x44\x65liveryPromised\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\x06within\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01:\x16\xba\xbb\x18\x12\n\x10promise-deliveryb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/events.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a+ensemble/coordination/v1/coordination.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x1ashop/orders/v1/order.proto\"T\n\x0bOrderPlaced\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x17\xba\xbb\x18\x13\n\x0c\x66ulfil-order\"\x03\x08\x84\x07\"D\n\x0eOrderConfirmed\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x04\xba\xbb\x18\x00\"q\n\x13\x43onfirmationRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"\x7f\n\x0eOrderCancelled\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00:\x06\xba\xbb\x18\x02\x18\x01\"q\n\x13\x43\x61ncellationRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"\x9a\x01\n\x0eOrderCompleted\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x17\n\x0ftracking_number\x18\x02 \x01(\t\x12\x37\n\x06status\x18\x03 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00:\x08\xba\xbb\x18\x04\x10\x01\x18\x01\"J\n\x10OrderCompensated\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x08\xba\xbb\x18\x04\x10\x02\x18\x01\"\x90\x01\n\x10\x44\x65liveryPromised\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\x06within\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01:\x16\xba\xbb\x18\x12\n\x10promise-deliveryb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIRMATIONREFUSED']._serialized_options = b'\272\273\030\000'
   _globals['_ORDERCANCELLED'].fields_by_name['order']._loaded_options = None
   _globals['_ORDERCANCELLED'].fields_by_name['order']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ORDERCANCELLED'].fields_by_name['status']._loaded_options = None
+  _globals['_ORDERCANCELLED'].fields_by_name['status']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_ORDERCANCELLED']._loaded_options = None
   _globals['_ORDERCANCELLED']._serialized_options = b'\272\273\030\002\030\001'
   _globals['_CANCELLATIONREFUSED'].fields_by_name['order']._loaded_options = None
@@ -58,6 +60,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELLATIONREFUSED']._serialized_options = b'\272\273\030\000'
   _globals['_ORDERCOMPLETED'].fields_by_name['order']._loaded_options = None
   _globals['_ORDERCOMPLETED'].fields_by_name['order']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ORDERCOMPLETED'].fields_by_name['status']._loaded_options = None
+  _globals['_ORDERCOMPLETED'].fields_by_name['status']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_ORDERCOMPLETED']._loaded_options = None
   _globals['_ORDERCOMPLETED']._serialized_options = b'\272\273\030\004\020\001\030\001'
   _globals['_ORDERCOMPENSATED'].fields_by_name['order']._loaded_options = None
@@ -77,13 +81,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIRMATIONREFUSED']._serialized_start=369
   _globals['_CONFIRMATIONREFUSED']._serialized_end=482
   _globals['_ORDERCANCELLED']._serialized_start=484
-  _globals['_ORDERCANCELLED']._serialized_end=599
-  _globals['_CANCELLATIONREFUSED']._serialized_start=601
-  _globals['_CANCELLATIONREFUSED']._serialized_end=714
-  _globals['_ORDERCOMPLETED']._serialized_start=717
-  _globals['_ORDERCOMPLETED']._serialized_end=859
-  _globals['_ORDERCOMPENSATED']._serialized_start=861
-  _globals['_ORDERCOMPENSATED']._serialized_end=935
-  _globals['_DELIVERYPROMISED']._serialized_start=938
-  _globals['_DELIVERYPROMISED']._serialized_end=1082
+  _globals['_ORDERCANCELLED']._serialized_end=611
+  _globals['_CANCELLATIONREFUSED']._serialized_start=613
+  _globals['_CANCELLATIONREFUSED']._serialized_end=726
+  _globals['_ORDERCOMPLETED']._serialized_start=729
+  _globals['_ORDERCOMPLETED']._serialized_end=883
+  _globals['_ORDERCOMPENSATED']._serialized_start=885
+  _globals['_ORDERCOMPENSATED']._serialized_end=959
+  _globals['_DELIVERYPROMISED']._serialized_start=962
+  _globals['_DELIVERYPROMISED']._serialized_end=1106
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ from google.rpc import error_details_pb2 as google_dot_rpc_dot_error__details__p
 from shop.orders.v1 import order_pb2 as shop_dot_orders_dot_v1_dot_order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshop/shipping/v1/events.proto\x12\x10shop.shipping.v1\x1a\x1b\x62uf/validate/validate.proto\x1a+ensemble/coordination/v1/coordination.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x1ashop/orders/v1/order.proto\"X\n\x0eShipmentBooked\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x12\n\nbooking_id\x18\x02 \x01(\t:\x04\xba\xbb\x18\x00\"l\n\x0e\x42ookingRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"F\n\x10\x42ookingCancelled\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x04\xba\xbb\x18\x00\"a\n\x12ShipmentDispatched\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x17\n\x0ftracking_number\x18\x02 \x01(\t:\x04\xba\xbb\x18\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshop/shipping/v1/events.proto\x12\x10shop.shipping.v1\x1a\x1b\x62uf/validate/validate.proto\x1a+ensemble/coordination/v1/coordination.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x1ashop/orders/v1/order.proto\"X\n\x0eShipmentBooked\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12\x12\n\nbooking_id\x18\x02 \x01(\t:\x04\xba\xbb\x18\x00\"l\n\x0e\x42ookingRefused\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x15.google.rpc.ErrorInfo:\x04\xba\xbb\x18\x00\"F\n\x10\x42ookingCancelled\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01:\x04\xba\xbb\x18\x00\"j\n\x12ShipmentDispatched\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01\x12 \n\x0ftracking_number\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@:\x04\xba\xbb\x18\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOOKINGCANCELLED']._serialized_options = b'\272\273\030\000'
   _globals['_SHIPMENTDISPATCHED'].fields_by_name['order']._loaded_options = None
   _globals['_SHIPMENTDISPATCHED'].fields_by_name['order']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SHIPMENTDISPATCHED'].fields_by_name['tracking_number']._loaded_options = None
+  _globals['_SHIPMENTDISPATCHED'].fields_by_name['tracking_number']._serialized_options = b'\272H\004r\002\030@'
   _globals['_SHIPMENTDISPATCHED']._loaded_options = None
   _globals['_SHIPMENTDISPATCHED']._serialized_options = b'\272\273\030\000'
   _globals['_SHIPMENTBOOKED']._serialized_start=185
@@ -58,5 +60,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOOKINGCANCELLED']._serialized_start=385
   _globals['_BOOKINGCANCELLED']._serialized_end=455
   _globals['_SHIPMENTDISPATCHED']._serialized_start=457
-  _globals['_SHIPMENTDISPATCHED']._serialized_end=554
+  _globals['_SHIPMENTDISPATCHED']._serialized_end=563
 # @@protoc_insertion_point(module_scope)

@@ -89,8 +89,8 @@ def subject(style: str, event: str) -> str:
 
 
 def parse_subject(subject_name: str) -> tuple[str, str]:
-    """Style and full name of the event, from a subject of the EVENTS stream."""
-    _, style, event = subject_name.split(".", 2)
+    """Style and full name of the event, from a subject of the EVENTS stream; what it does not say is empty."""
+    _, style, event = (*subject_name.split(".", 2), "", "")[:3]  # anybody may have published `events.x`
     return style, event
 
 

@@ -47,8 +47,11 @@ class ExhaustedReader:
         await self._reader.run()
 
     async def _read(self, advisory: Msg) -> None:
-        said = json.loads(advisory.data)
-        sequence, deliveries = int(said["stream_seq"]), int(said["deliveries"])
+        try:
+            sequence, deliveries = _said(advisory.data)
+        except (ValueError, TypeError, KeyError):  # anybody may have published it
+            log.error("what %s says is no advisory of the broker; passed over", advisory.subject)
+            return
         raw = await self._find(sequence, advisory.metadata.timestamp)
         if raw is None:
             log.error("message %d was delivered %d times, never answered, and is gone", sequence, deliveries)
@@ -66,7 +69,7 @@ class ExhaustedReader:
         return raw if raw.time is not None and raw.time <= said_at else None
 
     def _letter_of(self, raw: RawStreamMsg, sequence: int, deliveries: int) -> DeadLetter:
-        style, event = parse_subject(raw.subject or "..")
+        style, event = parse_subject(raw.subject or "")
         return DeadLetter(
             service=self._service,
             event=event,
@@ -79,3 +82,12 @@ class ExhaustedReader:
             stored_us=microseconds(raw.time),
             replay=header(raw.headers, REPLAY),
         )
+
+
+def _said(data: bytes) -> tuple[int, int]:
+    """The message of an advisory, and how often it was delivered."""
+    said = json.loads(data)
+    sequence, deliveries = int(said["stream_seq"]), int(said["deliveries"])
+    if not 0 < sequence < 2**63:
+        raise ValueError("no stream has such a message")
+    return sequence, deliveries

@@ -32,9 +32,10 @@ from eventbus.envelope import Envelope
 from mesh import errors, identity
 from mesh.contract import Contract, Method
 from mesh.database import savepoint, serialize
-from mesh.errors import Refused, StepCompensated, StepMismatch
+from mesh.errors import Invalid, Refused, StepCompensated, StepMismatch
 from mesh.projection import missing_fields, project
 from mesh.refusal import refusal_event
+from mesh.settings import MESSAGE_BYTES_MAX
 from services.participant.joins import Joins
 from services.participant.ledger import Ledger, Row, State, StepId, style_of
 from services.participant.step import Step
@@ -81,12 +82,12 @@ class Steps:
     ) -> Answer | None:
         """An event triggers a method. None while a join still waits for others."""
         if not method.join_all:
-            return self.perform(tx, method, handler, project(method.request_class, event), trigger)
+            return self.perform(tx, method, handler, _fitting(project(method.request_class, event)), trigger)
         serialize(tx, identity.saga_id(event))
         joined = self._joins.arrive(tx, method, identity.saga_id(event), event, trigger.replay)
         if joined is None:
             return None
-        return self.perform(tx, method, handler, joined.request, replace(trigger, replay=joined.replay))
+        return self.perform(tx, method, handler, _fitting(joined.request), replace(trigger, replay=joined.replay))
 
     def perform(self, tx: Connection, method: Method, handler: Handler, request: Message, trigger: Trigger) -> Answer:
         """Does a step, or answers as it was done. Raises StepMismatch, and what the handler raises but Refused."""
@@ -224,3 +225,10 @@ class Steps:
             replay=row.replay,
             source=self._service,
         )
+
+
+def _fitting(request: Message) -> Message:
+    """A request that events make has the limit of one that is called; raises Invalid. Else it may emit too much."""
+    if (size := request.ByteSize()) > MESSAGE_BYTES_MAX:
+        raise Invalid([("", f"makes a request of {size} bytes; a message of the mesh has {MESSAGE_BYTES_MAX} at most")])
+    return request

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from mesh.contract_faults import ContractError
-from mesh.errors import MeshError
+from mesh.errors import Invalid, MeshError
+from mesh.settings import MESSAGE_BYTES_MAX
 from services.inventory.service import InventoryService
 from services.inventory.tables import reserve
 from services.participant import Refused, Step
 from services.participant.endpoint import handlers_of
 from shop.inventory.v1.inventory_pb2 import ReleaseStockResponse, ReserveStockResponse
-from shop.orders.v1.order_pb2 import OrderStatus
+from shop.orders.v1.order_pb2 import Order, OrderStatus
 from tests.builders import an_order
 from tests.unit.participant.participant_bench import Bench, an_event, came, lines, reason
 
@@ -165,3 +166,10 @@ def test_a_participating_method_that_is_a_coroutine_is_refused_when_the_particip
 
     with pytest.raises(ContractError, match="plain function"):
         handlers_of(Hasty(), inventory.contract)
+
+
+async def test_an_event_that_makes_a_larger_request_than_a_call_may_have_is_invalid(inventory: Bench) -> None:
+    field_1000_of_half_a_mebibyte = b"\xc2\x3e\x80\x80\x20" + bytes(2**19)
+    unknown = Order.FromString(an_order().SerializeToString() + field_1000_of_half_a_mebibyte)
+    with pytest.raises(Invalid, match=f"a message of the mesh has {MESSAGE_BYTES_MAX} at most"):
+        await inventory.event(an_event("orders.OrderPlaced", unknown))

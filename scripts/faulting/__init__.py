@@ -11,4 +11,5 @@ catalogue all faults, by name
 
 The faults themselves:
 kills            kill -9 of every part
+poison           bad input on both transports; corpus has all of it, memory says who holds how much
 """

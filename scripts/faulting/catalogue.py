@@ -10,6 +10,7 @@ from scripts.faulting.full_disk import FullDisk
 from scripts.faulting.kills import Kills
 from scripts.faulting.network import Network
 from scripts.faulting.pauses import Pauses
+from scripts.faulting.poison import Poison
 from scripts.faulting.power_cut import PowerCut
 from scripts.faulting.rolling_restart import RollingRestart
 
@@ -23,6 +24,7 @@ _ALL: tuple[type[Fault], ...] = (
     PowerCut,
     FullDisk,
     CrashPoints,
+    Poison,
 )
 
 FAULTS = {fault.name: fault for fault in _ALL}

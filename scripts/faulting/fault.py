@@ -37,7 +37,7 @@ class Fault(ABC):
     proof: ClassVar[tuple[str, ...]]  # counts of the ground; a run in which one of them is 0 has failed
     orders_each: ClassVar[int] = 16  # so many orders come between two strikes
     at_once: ClassVar[int] = 8  # so many customers at a time
-    orders_short: ClassVar[int] = 32  # of the run in the default suite
+    orders_short: ClassVar[int] = 32  # of the run in the default suite; 0: it has a test of its own there
     settings: ClassVar[Mapping[str, str]] = IMPATIENT  # of every process of the mesh
     logs_errors: ClassVar[bool] = False  # it breaks disks, of which processes may log a traceback and end
 

@@ -14,9 +14,10 @@ from scripts.faulting.result import Result
 from scripts.faulting.run import run, run_on
 from tests.harness import running_mesh
 
+SHORT = {name: fault for name, fault in FAULTS.items() if fault.orders_short}
 SHARING = {
     name
-    for name, fault in FAULTS.items()
+    for name, fault in SHORT.items()
     if fault.settings == Fault.settings and fault.place is Fault.place and not fault.logs_errors
 }
 
@@ -32,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             yield folder
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name in SHARING])
+@pytest.mark.parametrize("name", [name for name in SHORT if name in SHARING])
 async def test_no_order_is_lost_or_doubled_and_the_books_are_exact(name: str, folder: Path) -> None:
     fault = FAULTS[name]()
     ground = Ground(Place(folder / "mesh"), fault.settings)
@@ -42,7 +43,7 @@ async def test_no_order_is_lost_or_doubled_and_the_books_are_exact(name: str, fo
         await ground.close()
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name not in SHARING])
+@pytest.mark.parametrize("name", [name for name in SHORT if name not in SHARING])
 async def test_on_ground_of_its_own_the_same_holds(name: str, tmp_path: Path) -> None:
     fault = FAULTS[name]()
     check(fault, await run(fault, tmp_path, orders=fault.orders_short, seed=1))

@@ -1,4 +1,4 @@
-"""The configurations of streams and consumers, completed by what was not said; what the model does not know is refused."""
+"""The configurations of streams and consumers, completed by what was not said. What is not modelled is refused."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class Api:
             "name": consumer.name,
             "created": _time(consumer.created_ns),
             "config": {key: value for key, value in consumer.config.items() if value not in ("", [])},
-            "delivered": {"consumer_seq": state.next_delivery - 1, "stream_seq": state.next_sequence - 1},
+            "delivered": {"consumer_seq": state.next_delivery - 1, "stream_seq": state.delivered_sequence},
             "ack_floor": {"consumer_seq": state.floor_delivery, "stream_seq": state.floor_sequence},
             "num_ack_pending": len(state.pending),
             "num_redelivered": len(state.redelivered),

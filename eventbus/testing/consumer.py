@@ -54,7 +54,7 @@ class Consumer:
     def reset(self) -> None:
         """Starts over from the first message that the stream has."""
         first = max(1, self._stream.first_sequence)
-        self.state = State(next_sequence=first, floor_sequence=first - 1)
+        self.state = State(next_sequence=first, delivered_sequence=first - 1, floor_sequence=first - 1)
         self._again = {}
         self._disk = WriteBehind(self.state, WRITTEN_EVERY_S, self._host.now_s())
         self._synced = WriteBehind(self.state, self._synced_every_s, self._host.now_s())
@@ -83,6 +83,7 @@ class Consumer:
 
     def purged(self) -> None:
         """The stream lost all messages. Who waits goes on waiting."""
+        self.state.delivered_sequence = self._stream.last_sequence
         self.state.next_sequence = self._stream.last_sequence + 1
         self.state.pending, self.state.redelivered, self._again, self.unseen = {}, {}, {}, 0
         self.state.settle_all()
@@ -128,7 +129,10 @@ class Consumer:
         now_s = self._host.now_s()
         for sequence, found in self.state.pending.items():
             self.state.pending[sequence] = Pending(found.delivery, found.written_s, found.written_s)
+        self.state.next_sequence = self.state.delivered_sequence + 1
         self.state.fit(self._stream.last_sequence)
+        for sequence in [number for number in self.state.pending if number < self._stream.first_sequence]:
+            self._forget(sequence)
         self._again = {}
         self.requests.forget()
         self._gone = False
@@ -208,6 +212,7 @@ class Consumer:
         state, now_s = self.state, self._host.now_s()
         sequence, delivery = message.sequence, state.next_delivery
         state.next_delivery += 1
+        state.delivered_sequence = max(state.delivered_sequence, sequence)
         first = state.pending[sequence].delivery if sequence in state.pending else delivery
         state.pending[sequence] = Pending(first, now_s, self._as_written_s(message.time_ns))
         self._pending_alarm.set(now_s + self.ack_wait_s + _GRACE_S)

@@ -24,7 +24,8 @@ class Pending:
 class State:
     """Sequences of the stream and of the consumer's own deliveries, as nats-server counts them."""
 
-    next_sequence: int = 1  # the first one never delivered
+    next_sequence: int = 1  # the first one never looked at
+    delivered_sequence: int = 0  # the last one delivered, or purged: here it goes on after a kill
     next_delivery: int = 1
     floor_sequence: int = 0  # up to here everything is answered
     floor_delivery: int = 0
@@ -61,7 +62,8 @@ class State:
         self.pending = {number: found for number, found in self.pending.items() if number <= last_sequence}
         self.redelivered = {number: times for number, times in self.redelivered.items() if number <= last_sequence}
         newest = max(self.pending, default=0)
-        self.next_sequence = (newest or self.floor_sequence) + 1
+        self.delivered_sequence = newest or self.floor_sequence
+        self.next_sequence = self.delivered_sequence + 1
         self.next_delivery = (self.pending[newest].delivery if newest else self.floor_delivery) + 1
 
 

@@ -35,10 +35,11 @@ class Wanderer:
     at every step, until all looks as it did there, and fails where it never does.
     """
 
-    def __init__(self, scene: Scene, seed: int, before: Sequence[object] = ()) -> None:
+    def __init__(self, scene: Scene, seed: int, before: Sequence[object] = (), *, kills: int = 0) -> None:
         self._scene = scene
         self._rng = random.Random(seed)
         self._before = before
+        self._kills = kills
         self._delivered: dict[str, list[Msg]] = {name: [] for name in CONSUMERS}
         self._asked: list[tuple[str, Answers]] = []
         self.seen: list[object] = []
@@ -55,6 +56,7 @@ class Wanderer:
             self._purge: 1,
             self._delete_consumer: 1,
             self._update_consumer: 1,
+            self._kill: self._kills,
         }
         for number in range(STEPS):
             (step,) = self._rng.choices(list(steps), list(steps.values()))
@@ -129,6 +131,13 @@ class Wanderer:
         await self._scene.consumer("some", ack_wait=600.0, subjects=subjects, max_deliver=3)
         return subjects
 
+    async def _kill(self) -> object:
+        await asyncio.sleep(0.25)  # by then all is written
+        self._scene.server.kill()
+        self._scene.server.start()
+        await self._scene.back()
+        return None
+
     def _name(self) -> str:
         return self._rng.choice(list(CONSUMERS))
 
@@ -165,10 +174,18 @@ class Wanderer:
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_model_does_what_nats_server_does(seed: int, nats_server: RealServer) -> None:
+    compare(nats_server, seed)
+
+
+def test_the_model_does_what_nats_server_does_when_it_is_killed_now_and_then(nats_server: RealServer) -> None:
+    compare(nats_server, SEEDS, kills=1)
+
+
+def compare(nats_server: RealServer, seed: int, *, kills: int = 0) -> None:
     seen: list[object] = []
 
     async def play(scene: Scene) -> None:
-        wanderer = Wanderer(scene, seed, tuple(seen))
+        wanderer = Wanderer(scene, seed, tuple(seen), kills=kills)
         await wanderer.wander()
         seen[:] = wanderer.seen
 

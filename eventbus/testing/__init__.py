@@ -16,7 +16,13 @@ process, on the event loop's time (which may be virtual), with chance drawn from
     host            what these need of the broker
     subjects        which pattern takes which subject
 
-That it does what nats-server does is held by tests/integration/test_broker_conformance.py, which runs on both.
+That it does what nats-server 2.15 does is held by tests/integration/broker_conformance, which plays claims, and whatever
+comes by chance, on both.
+
+Not modelled: clusters, accounts, push and ephemeral consumers, backoff lists, queue groups, purges of a part. The API
+refuses what it does not know. A power cut leaves streams and consumers as such, and takes messages and answers only;
+acknowledgements of different kinds reach a consumer in the order in which they were sent, and what is published is
+there for the next request, where nats-server may take another moment.
 """
 
 from eventbus.testing.broker import ModelledBroker

@@ -2,7 +2,7 @@
 
 One server, no cluster. It lives on one event loop, in callbacks of a context of its own, and draws chance from the
 generator that it is given: the same program sees the same broker. What each part does, and that it does as nats-server
-does, is said and held by tests/integration/test_broker_conformance.py.
+does, is said and held by tests/integration/broker_conformance.
 
     broker = ModelledBroker(random.Random(seed), clock)
     bus = EventBus("modelled", "orders", client=ModelledClient(broker))

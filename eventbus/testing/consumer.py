@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from eventbus.testing.consumer_state import WRITTEN_EVERY_S, Pending, State, WriteBehind
+from eventbus.testing.consumer_state import Disk, Pending, State
 from eventbus.testing.host import Alarm, Host
 from eventbus.testing.link import Kind
 from eventbus.testing.requests import Request, Requests
@@ -56,8 +56,7 @@ class Consumer:
         first = max(1, self._stream.first_sequence)
         self.state = State(next_sequence=first, delivered_sequence=first - 1, floor_sequence=first - 1)
         self._again = {}
-        self._disk = WriteBehind(self.state, WRITTEN_EVERY_S, self._host.now_s())
-        self._synced = WriteBehind(self.state, self._synced_every_s, self._host.now_s())
+        self._disk = Disk(self.state, self._synced_every_s, self._host.now_s())
         self._count_unseen()
         self._run()
 
@@ -87,7 +86,7 @@ class Consumer:
         self.state.next_sequence = self._stream.last_sequence + 1
         self.state.pending, self.state.redelivered, self._again, self.unseen = {}, {}, {}, 0
         self.state.settle_all()
-        self.write()
+        self._disk.write(self.state, self._host.now_s())
 
     def pull(self, reply: str, asked: dict[str, Any]) -> None:
         """Takes a request for messages."""
@@ -121,30 +120,19 @@ class Consumer:
 
     def lose_memory(self, *, power_cut: bool) -> None:
         """The broker was killed: only what its disk has is left."""
-        disk = self._synced if power_cut else self._disk
-        self.state = disk.read(self.state, self._host.now_s())
+        self.state = self._disk.read(self.state, self._host.now_s(), power_cut=power_cut)
 
     def recover(self) -> None:
-        """What a broker that starts again makes of its disk, and of what is left of the stream."""
-        now_s = self._host.now_s()
-        for sequence, found in self.state.pending.items():
-            self.state.pending[sequence] = Pending(found.delivery, found.written_s, found.written_s)
-        self.state.next_sequence = self.state.delivered_sequence + 1
-        self.state.fit(self._stream.last_sequence)
-        for sequence in [number for number in self.state.pending if number < self._stream.first_sequence]:
-            self._forget(sequence)
+        """The broker starts again."""
+        self.state.recover(self._stream.first_sequence, self._stream.last_sequence)
         self._again = {}
         self.requests.forget()
         self._gone = False
-        self.write()
+        self._disk.write(self.state, self._host.now_s())
         self._count_unseen()
         if self.state.pending:
-            self._pending_alarm.set(now_s + min(self._host.after_recovery_s(), self.ack_wait_s + _GRACE_S))
-
-    def write(self) -> None:
-        """Writes all that it knows to the disk."""
-        for disk in (self._disk, self._synced):
-            disk.write(self.state, self._host.now_s())
+            soon_s = min(self._host.after_recovery_s(), self.ack_wait_s + _GRACE_S)
+            self._pending_alarm.set(self._host.now_s() + soon_s)
 
     def takes(self, subject: str) -> bool:
         """Whether messages of a subject are for it."""
@@ -250,8 +238,7 @@ class Consumer:
             self._run()
 
     def _forget(self, sequence: int) -> None:
-        self.state.settle(sequence)
-        self.state.redelivered.pop(sequence, None)
+        self.state.forget(sequence)
         self._again.pop(sequence, None)
 
     def _refuse(self, sequence: int, delivery: int, options: bytes) -> None:
@@ -278,9 +265,7 @@ class Consumer:
         self.state.pending[sequence] = Pending(pending.delivery, since_s, written_s)
 
     def _changing(self) -> None:
-        now_s = self._host.now_s()
-        self._disk.before_change(self.state, now_s)
-        self._synced.before_change(self.state, now_s)
+        self._disk.before_change(self.state, self._host.now_s())
 
     # -- time
 

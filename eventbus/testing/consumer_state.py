@@ -52,10 +52,23 @@ class State:
         """Nothing is pending."""
         self.floor_delivery, self.floor_sequence = self.next_delivery - 1, self.next_sequence - 1
 
-    def fit(self, last_sequence: int) -> None:
-        """Goes back to the end of a stream that a power cut took more of than of this."""
-        if self.next_sequence <= last_sequence + 1:
-            return
+    def forget(self, sequence: int) -> None:
+        """A message is answered."""
+        self.settle(sequence)
+        self.redelivered.pop(sequence, None)
+
+    def recover(self, first_sequence: int, last_sequence: int) -> None:
+        """What a broker that starts again makes of what its disk had, and of what the stream still has."""
+        self.next_sequence = self.delivered_sequence + 1
+        for sequence, found in self.pending.items():
+            self.pending[sequence] = replace(found, since_s=found.written_s)
+        for sequence in [number for number in self.pending if number < first_sequence]:
+            self.forget(sequence)
+        if self.next_sequence > last_sequence + 1:
+            self._go_back(last_sequence)
+
+    def _go_back(self, last_sequence: int) -> None:
+        """A power cut took more of the stream than of this."""
         if self.floor_sequence > last_sequence:
             self.floor_sequence, self.floor_delivery = last_sequence, max(0, self.next_delivery - 1)
             self.pending, self.redelivered = {}, {}
@@ -65,6 +78,29 @@ class State:
         self.delivered_sequence = newest or self.floor_sequence
         self.next_sequence = self.delivered_sequence + 1
         self.next_delivery = (self.pending[newest].delivery if newest else self.floor_delivery) + 1
+
+
+class Disk:
+    """What is left of a state after a kill, and after a power cut."""
+
+    def __init__(self, state: State, synced_every_s: float, now_s: float) -> None:
+        self._written = WriteBehind(state, WRITTEN_EVERY_S, now_s)
+        self._synced = WriteBehind(state, synced_every_s, now_s) if synced_every_s else self._written
+
+    def before_change(self, state: State, now_s: float) -> None:
+        """To be called before every change of the state."""
+        self._written.before_change(state, now_s)
+        if self._synced is not self._written:
+            self._synced.before_change(state, now_s)
+
+    def read(self, state: State, now_s: float, *, power_cut: bool) -> State:
+        """What it has, where the state in memory is this one."""
+        return (self._synced if power_cut else self._written).read(state, now_s)
+
+    def write(self, state: State, now_s: float) -> None:
+        """Writes all, at once."""
+        self._written.write(state, now_s)
+        self._synced.write(state, now_s)
 
 
 class WriteBehind:
@@ -80,18 +116,18 @@ class WriteBehind:
         self._due_s: float | None = None  # when the changes so far are written; None: there are none
 
     def before_change(self, state: State, now_s: float) -> None:
-        """To be called before every change of the state."""
+        """As Disk."""
         self._catch_up(state, now_s)
         if self._due_s is None:
             self._due_s = max(now_s, self._wrote_s + self._period_s)
 
     def read(self, state: State, now_s: float) -> State:
-        """What the disk has, where the state in memory is this one."""
+        """As Disk."""
         self._catch_up(state, now_s)
         return self._written.copy()
 
     def write(self, state: State, now_s: float) -> None:
-        """Writes all, at once."""
+        """As Disk."""
         self._written, self._wrote_s, self._due_s = state.copy(), now_s, None
 
     def _catch_up(self, state: State, now_s: float) -> None:

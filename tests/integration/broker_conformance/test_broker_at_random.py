@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import APIError
 from stage import Answers, RealServer, Scene, on_nats_server, on_the_model
 
-SEEDS = 3
+SEEDS = 2
 STEPS = 120
 SUBJECTS = ("a", "b", "c", "c.d")
 CONSUMERS = {

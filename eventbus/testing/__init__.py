@@ -16,8 +16,8 @@ process, on the event loop's time (which may be virtual), with chance drawn from
     host            what these need of the broker
     subjects        which pattern takes which subject
 
-That it does what nats-server 2.15 does is held by tests/integration/broker_conformance, which plays claims, and whatever
-comes by chance, on both.
+That it does what nats-server 2.15 does is held by tests/integration/broker_conformance, which plays claims on both, and
+whatever comes by chance.
 
 Not modelled: clusters, accounts, push and ephemeral consumers, backoff lists, queue groups, purges of a part. The API
 refuses what it does not know. A power cut leaves streams and consumers as such, and takes messages and answers only;

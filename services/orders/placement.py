@@ -25,6 +25,7 @@ from mesh import identity
 from mesh.backoff import Backoff
 from mesh.errors import AlreadyExists, MeshError, NotFound, Overloaded, Unavailable
 from services.orders import tables
+from services.orders.admission import Admission
 from services.orders.orchestrator import Orchestrator
 from services.orders.starting import starting_event
 from services.participant import Surroundings
@@ -54,14 +55,18 @@ class Placement:
         self._database = surroundings.database
         self._bus = surroundings.bus
         self._orchestrator = Orchestrator(surroundings)
+        settings = surroundings.settings
+        self._admission = Admission(self._database, settings.sagas_max + settings.sagas_queued_max)
 
     async def place(self, request: PlaceOrderRequest) -> PlaceOrderResponse:
-        """Takes an order; idempotent by its id. Raises AlreadyExists where another order has it."""
+        """Takes an order; idempotent by its id. Raises AlreadyExists where another order has it, and Overloaded."""
         order = request.order
         if not order.order_id:
             order.order_id = str(uuid_utils.uuid7())
         asked = request.coordination or HYBRID
-        state = await self._database.run(lambda tx: _add(tx, order, asked))
+        await self._admission.count()
+        with self._admission.place():
+            state = await self._database.run(lambda tx: _add(tx, order, asked))
         taken = state.coordination_taken or await self._start_unless_ended(state)
         return PlaceOrderResponse(order_id=order.order_id, coordination=taken)
 

@@ -10,9 +10,11 @@ first wins, once.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import sqlalchemy as sql
+from sqlalchemy import Connection
 
 from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
 from mesh import identity
@@ -113,6 +115,14 @@ def select_unstarted(asked: Coordination.ValueType, before_us: int, limit: int) 
     stuck = ORDERS.c.status.in_(OPEN) & (ORDERS.c.taken == 0) & (ORDERS.c.placed_us < before_us)
     stuck &= ORDERS.c.asked == asked
     return sql.select(ORDERS).where(stuck).order_by(ORDERS.c.placed_us).limit(limit)
+
+
+def count_moving(stands_still_s: float) -> Callable[[Connection], int]:
+    """How many open orders have got on within so many seconds."""
+    since_us = now_us() - int(stands_still_s * 1e6)
+    moving = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us > since_us)
+    query = sql.select(sql.func.count()).select_from(ORDERS).where(moving)
+    return lambda tx: int(tx.execute(query).scalar_one())
 
 
 class Stalled(NamedTuple):

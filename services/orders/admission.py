@@ -1,0 +1,56 @@
+"""How many orders may be on their way at once: what comes on top is turned away before it is written down.
+
+An order that is taken is work for all participants, however it goes on. Taken faster than they get through with it,
+they would begin ever more and end ever less: most of their time would go into first steps, and each customer would wait
+for all that came before. So PlaceOrder takes no more than keeps the mesh busy, in whichever style, and tells the others
+when to come again. It does not look whether they have been there before, since turning away has to cost next to
+nothing; to ask again is safe, as ever.
+
+Orders that stand still wait for somebody who is away. They take nobody's time, so they are not counted: else a
+participant that is away would soon keep everybody from ordering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+from mesh.database import Database
+from mesh.errors import Overloaded
+from services.orders import tables
+
+# Longer than the last of those who are let in waits, however busy the machine is.
+STANDS_STILL_S = 30.0
+COUNT_EVERY_S = 0.05
+RETRY_AFTER_S = 0.5
+
+
+class Admission:
+    """The places for orders, of all replicas together (give or take what they take between two counts)."""
+
+    def __init__(self, database: Database, orders_max: int) -> None:
+        self._database = database
+        self._orders_max = orders_max
+        self._open = 0
+        self._coming = 0
+        self._good_until_s = 0.0
+
+    async def count(self) -> None:
+        """Looks how many orders are on their way, now and then; for each order before it takes its place."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._good_until_s:
+            self._good_until_s = now_s + COUNT_EVERY_S  # before it is counted, so that one counts for all
+            self._open = await self._database.run(tables.count_moving(STANDS_STILL_S))
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for an order that is written down in the block; it gives it back by ending. Raises Overloaded."""
+        if self._open + self._coming >= self._orders_max:
+            raise Overloaded(f"{self._orders_max} orders are on their way, as many as may; try again", RETRY_AFTER_S)
+        self._coming += 1
+        try:
+            yield
+            self._open += 1  # until the next count, which may know it already
+        finally:
+            self._coming -= 1

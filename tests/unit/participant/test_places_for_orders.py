@@ -1,0 +1,66 @@
+"""PlaceOrder takes as many orders as may be on their way, and turns the others away before they are written down."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh.errors import Overloaded
+from services.orders import tables
+from services.orders.admission import COUNT_EVERY_S, STANDS_STILL_S, Admission
+from shop.orders.v1.order_pb2 import Order
+from tests.builders import an_order
+from tests.harness import eventually
+from tests.unit.participant.participant_bench import Bench
+
+
+async def take(orders: Bench, admission: Admission) -> Order:
+    """Places an order, as PlaceOrder does; raises Overloaded."""
+    order = an_order()
+    await admission.count()
+    with admission.place():
+        await orders.call("RecordOrder", order=order)
+    return order
+
+
+async def test_an_order_that_ends_gives_its_place_to_another(orders: Bench) -> None:
+    admission = Admission(orders.database, 2)
+    first, _ = await take(orders, admission), await take(orders, admission)
+    with pytest.raises(Overloaded) as refused:
+        await take(orders, admission)
+    assert refused.value.retry_after_s > COUNT_EVERY_S
+    await orders.call("CancelOrder", order=first)
+    await orders.call("CloseOrder", order=first)
+
+    async def taken() -> bool:
+        try:
+            await take(orders, admission)
+        except Overloaded:
+            return False
+        return True
+
+    await eventually(taken, within_s=5, every_s=COUNT_EVERY_S)
+
+
+async def test_orders_that_are_being_written_down_have_their_places_too(orders: Bench) -> None:
+    admission = Admission(orders.database, 1)
+    with admission.place():
+        await admission.count()
+        with pytest.raises(Overloaded), admission.place():
+            pass
+
+
+async def test_an_order_that_is_not_written_down_takes_no_place(orders: Bench) -> None:
+    admission = Admission(orders.database, 1)
+    with pytest.raises(ZeroDivisionError), admission.place():
+        _ = 1 / 0
+    await take(orders, admission)
+
+
+async def test_orders_that_stand_still_take_nobodys_place(orders: Bench) -> None:
+    still = await take(orders, Admission(orders.database, 1))
+    with pytest.raises(Overloaded):
+        await take(orders, Admission(orders.database, 1))
+    ago_us = tables.now_us() - int(STANDS_STILL_S * 1e6) - 1
+    aged = tables.ORDERS.update().where(tables.ORDERS.c.order_id == still.order_id).values(updated_us=ago_us)
+    await orders.database.run(lambda tx: tx.execute(aged).rowcount)
+    await take(orders, Admission(orders.database, 1))

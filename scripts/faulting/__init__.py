@@ -12,4 +12,5 @@ catalogue all faults, by name
 The faults themselves:
 kills            kill -9 of every part
 poison           bad input on both transports; corpus has all of it, memory says who holds how much
+overload         five times as many orders as the mesh can take; load sends them
 """

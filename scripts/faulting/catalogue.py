@@ -9,6 +9,7 @@ from scripts.faulting.fault import Fault
 from scripts.faulting.full_disk import FullDisk
 from scripts.faulting.kills import Kills
 from scripts.faulting.network import Network
+from scripts.faulting.overload import Overload
 from scripts.faulting.pauses import Pauses
 from scripts.faulting.poison import Poison
 from scripts.faulting.power_cut import PowerCut
@@ -25,6 +26,7 @@ _ALL: tuple[type[Fault], ...] = (
     FullDisk,
     CrashPoints,
     Poison,
+    Overload,
 )
 
 FAULTS = {fault.name: fault for fault in _ALL}

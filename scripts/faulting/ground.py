@@ -52,6 +52,7 @@ class Ground:
         self.rng = random.Random(seed)
         self.counts: Counter[str] = Counter()  # what happened, by what is counted
         self.faults: list[str] = []  # what does not hold, besides what every run is judged by
+        self.figures: list[str] = []  # what was measured, a line each
         self.orders = Orders(orders, at_once, lambda: self.client, random.Random(seed))
 
     @property

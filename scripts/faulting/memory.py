@@ -6,6 +6,10 @@ import subprocess
 
 from mesh.addresses import MeshFile
 
+# What a part may hold more of after a fault than before, or after its first round, when everything has been loaded:
+# allocators keep some of what they had.
+GROWTH_MIB_MAX = 48.0
+
 
 def resident_mib(mesh: MeshFile) -> dict[str, float]:
     """By part, in MiB; blocks for a moment. Raises OSError where one has just ended."""
@@ -16,3 +20,12 @@ def resident_mib(mesh: MeshFile) -> dict[str, float]:
     if len(found) != len(names):
         raise OSError(f"of the parts {', '.join(names.values())} only {', '.join(found)} run")
     return found
+
+
+def grown(before: dict[str, float], after: dict[str, float]) -> list[str]:
+    """A line for each part that holds much more than before."""
+    return [
+        f"{part} holds {after[part]:.0f} MiB, and held {held:.0f} before"
+        for part, held in before.items()
+        if after[part] > held + GROWTH_MIB_MAX
+    ]

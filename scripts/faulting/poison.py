@@ -13,17 +13,13 @@ from scripts.customers import CALL_S, COMPLETED, end_of, patiently
 from scripts.faulting.corpus import asking, calls, events, frames
 from scripts.faulting.corpus.samples import good_order
 from scripts.faulting.fault import Fault
-from scripts.faulting.ground import PARTS, Ground, Stuck
-from scripts.faulting.memory import resident_mib
+from scripts.faulting.ground import Ground, Stuck
+from scripts.faulting.memory import grown, resident_mib
 from shop.inventory.v1.inventory_pb2 import SetStockRequest
 from shop.orders.v1.order_pb2 import Order
 from shop.orders.v1.orders_pb2 import Coordination, PlaceOrderRequest
 
 CALLS, CONNECTIONS, MESSAGES = "bad calls", "bad connections", "bad messages"
-
-# What a part may hold more of after all rounds than after the first, when everything has been loaded: allocators keep
-# some of what they had.
-GROWTH_MIB_MAX = 48.0
 
 
 class Poison(Fault):
@@ -79,12 +75,3 @@ async def an_order_that_completed(mesh: MeshClient) -> Order:
     if await end_of(lambda: mesh, order.order_id) != COMPLETED:
         raise Stuck(f"order {order.order_id}, of which nothing was wrong, does not complete")
     return order
-
-
-def grown(before: dict[str, float], after: dict[str, float]) -> list[str]:
-    """A line for each part that holds much more memory than before."""
-    return [
-        f"{part} holds {after[part]:.0f} MiB, and held {before[part]:.0f} before"
-        for part in PARTS
-        if part in after and after[part] > before[part] + GROWTH_MIB_MAX
-    ]

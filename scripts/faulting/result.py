@@ -25,6 +25,7 @@ class Result:
     happened: Counter[str] = field(default_factory=Counter)  # how often the fault was done, and what it met
     delays_s: list[float] = field(default_factory=list)  # of each order, from its placing to its end
     books: dict[str, int] = field(default_factory=dict)  # of the audit: how many orders, by status
+    figures: list[str] = field(default_factory=list)  # what was measured, a line each
     faults: list[str] = field(default_factory=list)  # what did not hold
     missing: str = ""  # why this machine cannot do it
 
@@ -58,7 +59,7 @@ class Result:
             f"{self.name}: {self.verdict}: {self.orders} orders in {self.seconds:.1f} s: {counted(self.ends)}; "
             f"delay {self.median_delay_s:.1f} s, at worst {self.worst_delay_s:.1f} s"
         ]
-        lines.append(f"  {counted(self.happened)}")
+        lines += [f"  {counted(self.happened)}", *(f"  {figure}" for figure in self.figures)]
         return "\n".join(lines + [f"  FAULT: {fault}" for fault in self.faults])
 
 

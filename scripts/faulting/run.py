@@ -59,7 +59,7 @@ async def _orders_and_fault(fault: Fault, ground: Ground, result: Result) -> Non
         result.seconds = round(time.monotonic() - began, 1)
         result.orders, result.acknowledged, result.delays_s = of.count, of.acknowledged, of.delays_s
         result.ends, result.verdicts, result.happened = of.ends, of.verdicts, ground.counts
-        result.faults += of.faults
+        result.figures, result.faults = ground.figures, result.faults + of.faults
 
 
 def judge(fault: Fault, ground: Ground, books: audit.Books) -> Iterator[str]:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 
 from console.client import MeshClient
-from scripts.faulting.memory import resident_mib
-from scripts.faulting.poison import an_order_that_completed, give_all, grown
+from scripts.faulting.memory import grown, resident_mib
+from scripts.faulting.poison import an_order_that_completed, give_all
 from tests.e2e.business import settled_books
 from tests.harness import RunningMesh
 

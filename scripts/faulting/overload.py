@@ -1,0 +1,92 @@
+"""Five times as many orders as the mesh gets through with, measured in the same run; beside patient customers.
+
+What must hold: nearly as many orders end as at the peak; whoever is let in waits not much longer than there; the
+others are told when to come again; and nothing grows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+from mesh.settings import Settings
+from scripts.customers import CALL_S, patiently
+from scripts.faulting.fault import Fault
+from scripts.faulting.ground import Ground, Stuck
+from scripts.faulting.load import SHED, SKU, WAYS, Loaded, Loader, p99
+from scripts.faulting.memory import grown, resident_mib
+from shop.inventory.v1.inventory_pb2 import SetStockRequest
+
+TIMES = 5
+# In flight at the peak: more end no sooner.
+AT_ONCE = 256
+SECONDS = 20.0
+RESTS_WITHIN_S = 120.0
+
+GOODPUT = "goodput"
+GOODPUT_MIN = 0.8
+P99_MAX = 2.0
+
+STOCK = 1_000_000_000
+
+
+class Overload(Fault):
+    """In each way in which an order can come."""
+
+    name = "overload"
+    does = f"{TIMES} times as many orders as the mesh gets through with, for {SECONDS:.0f} s in each way"
+    proof = tuple(f"turned away by {way}" for way in WAYS)
+    orders_each = 150
+    orders_short = 0  # tests/e2e/test_overload.py: without times, which on a busy machine say nothing
+    settings: ClassVar[Mapping[str, str]] = {}  # as it is shipped
+
+    async def strike(self, ground: Ground) -> None:
+        """See Fault."""
+        stock = SetStockRequest(sku=SKU, on_hand=STOCK)
+        await patiently(lambda: ground.client.inventory.SetStock(stock, timeout=CALL_S))
+        async for number in ground.moments(self.orders_each):
+            await _overload(ground, list(WAYS)[number % len(WAYS)])
+
+
+async def _overload(ground: Ground, way: str) -> None:
+    loader = Loader(ground.client, Settings(data=ground.place.data), WAYS[way])
+    try:
+        peak = await loader.as_much_as_it_takes(SECONDS, AT_ONCE)
+        await _rest(loader, peak)
+        before = await asyncio.to_thread(resident_mib, ground.mesh)
+        load = await loader.at_a_rate(SECONDS, TIMES * peak.goodput)
+        await _rest(loader, load)
+        after = await asyncio.to_thread(resident_mib, ground.mesh)
+    finally:
+        loader.close()
+    ground.counts[f"turned away by {way}"] += load.turned_away[SHED]
+    ratios = ratios_of(peak, load)
+    said = ", ".join(f"{what} {ratio:.2f}" for what, ratio in ratios.items())
+    ground.figures += [f"{way}, peak: {peak.text()}", f"{way}, overload: {load.text()}", f"{way}, ratios: {said}"]
+    ground.faults += [f"{way}: {fault}" for fault in (*_broken(ratios, load), *grown(before, after))]
+
+
+async def _rest(loader: Loader, load: Loaded) -> None:
+    if not await loader.at_rest(RESTS_WITHIN_S):
+        raise Stuck(
+            f"of {len(load.accepted)} orders that were let in some have not ended within {RESTS_WITHIN_S:.0f} s"
+        )
+    loader.ends(load)
+
+
+def ratios_of(peak: Loaded, load: Loaded) -> dict[str, float]:
+    """Of a load to the peak."""
+    return {
+        GOODPUT: load.goodput / peak.goodput,
+        "p99 to the answer": p99(load.answers_s) / p99(peak.answers_s),
+        "p99 to the end": p99(load.delays_s) / p99(peak.delays_s),
+    }
+
+
+def _broken(ratios: dict[str, float], load: Loaded) -> Iterator[str]:
+    for what, ratio in ratios.items():
+        if ratio < GOODPUT_MIN if what == GOODPUT else ratio > P99_MAX:
+            yield f"{what} is {ratio:.2f} of the peak's"
+    if others := {answer: count for answer, count in load.turned_away.items() if answer != SHED}:
+        yield f"was answered otherwise than by {SHED}: {others}"

@@ -35,6 +35,8 @@ def main(
         for fault in FAULTS.values():
             print(f"{fault.name:<16} {fault.does}")
         return
+    if report is not None and not report.parent.is_dir():
+        raise click.UsageError(f"--report {report}: there is no folder {report.parent}")
     # A SIGTERM ends it as Ctrl-C does, so that the mesh is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = []
@@ -58,7 +60,10 @@ def _run(name: str, data: Path | None, orders: int, seed: int) -> Result:
         folder = data / name
         if folder.exists():
             raise click.UsageError(f"{folder} is there already: name another folder with --data, or remove it")
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise click.UsageError(f"--data {data}: {error}") from None
     else:
         folder = Path(tempfile.mkdtemp(prefix=f"ensemble-{name}-"))
     try:

@@ -23,7 +23,6 @@ from scripts.faulting.orders import Orders
 from services import SERVICES
 
 T = TypeVar("T")
-Condition = Callable[[], Awaitable[T]]
 
 PARTS = (*SERVICES, ORCHESTRATOR, BROKER)
 
@@ -57,8 +56,11 @@ class Ground:
 
     @property
     def mesh(self) -> MeshFile:
-        """Where everything is, as of now."""
-        return control.running(self.place.data)
+        """Where everything is, as of now; raises Stuck where the whole mesh has ended."""
+        try:
+            return control.running(self.place.data)
+        except control.NotRunning:
+            raise Stuck("the mesh has ended; its supervisor.log may say why") from None
 
     @property
     def books(self) -> Settings:

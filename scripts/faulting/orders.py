@@ -23,7 +23,7 @@ PIECES: dict[str, Any] = {"sku": SKU, "token": "tok_visa", "country": "DE", "cus
 STYLES = tuple(style for style in Coordination.values() if style)
 REFUSED_EVERY, CANCELLED_EVERY = 5, 7
 # After the last fault; a stalled order is healed in less.
-ENDS_WITHIN_S = 60.0
+ENDS_WITHIN_S = 180.0
 
 
 class Orders:

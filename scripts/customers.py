@@ -46,11 +46,11 @@ async def patiently(call: Callable[[], Awaitable[T]], *, within_s: float = PATIE
     raise AssertionError("delays never end")
 
 
-async def cancel(mesh: Callable[[], MeshClient], order: Order) -> str:
+async def cancel(mesh: Callable[[], MeshClient], order: Order, *, within_s: float = PATIENCE_S) -> str:
     """Cancels an order, as its customer may: IN_TIME or TOO_LATE."""
     request = CancelOrderRequest(order=order)
     try:
-        await patiently(lambda: mesh().orders.CancelOrder(request, timeout=CALL_S))
+        await patiently(lambda: mesh().orders.CancelOrder(request, timeout=CALL_S), within_s=within_s)
     except grpc.aio.AioRpcError as error:
         info = errors.error_info_of(errors.status_of(error))
         if info is None or info.reason != "ALREADY_CONFIRMED":

@@ -94,7 +94,7 @@ class Orders:
         self.acknowledged += 1
         if not cancelled:
             return ""
-        verdict = await cancel(self._client, order)
+        verdict = await cancel(self._client, order, within_s=ENDS_WITHIN_S)
         self.verdicts[verdict] += 1
         return verdict
 

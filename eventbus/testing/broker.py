@@ -18,6 +18,7 @@ import json
 import random
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import Any, NamedTuple
 
 from eventbus.testing.api import PREFIX, Api
@@ -30,6 +31,7 @@ from eventbus.testing.subjects import Interest
 from mesh.clock import Clock, LoopClock
 
 PAYLOAD_MAX_BYTES = 1 << 20
+LEAVES_WITHIN_S = 0.01
 
 _ACK = "$JS.ACK."
 _NEXT = f"{PREFIX}CONSUMER.MSG.NEXT."
@@ -59,6 +61,7 @@ class ModelledBroker:
         self._disk_full = False
         self._listeners: Interest[Listener] = Interest()
         self._names = 0
+        self._leaving: dict[tuple[str, str], tuple[Consumer, float]] = {}  # deleted, and gone then
         self._api = Api(self)
 
     # -- what happens to it
@@ -111,6 +114,7 @@ class ModelledBroker:
 
     def delete_stream(self, name: str) -> None:
         """With its consumers."""
+        self._leaving.clear()
         for consumer in self.streams.pop(name).consumers.values():
             consumer.delete()
 
@@ -119,8 +123,10 @@ class ModelledBroker:
         self.streams[name].purge()
 
     def delete_consumer(self, stream: str, name: str) -> None:
-        """As somebody does with a tool."""
-        self.streams[stream].consumers.pop(name).delete()
+        """As somebody does with a tool. Who waits is told of it a moment before it is gone."""
+        consumer = self.streams[stream].consumers.pop(name)
+        consumer.delete()
+        self._leaving[stream, name] = (consumer, self.now_s() + self._rng.uniform(0, LEAVES_WITHIN_S))
 
     def reset_consumer(self, stream: str, name: str) -> None:
         """It starts over from the first message, which is as if it had been deleted and made anew."""
@@ -166,13 +172,22 @@ class ModelledBroker:
         elif subject.startswith(PREFIX):
             taken = True
             if (answer := self._api.answer(subject, body)) is not None and reply:
-                self.send(reply, Kind.REPLY, reply, "", None, answer)
+                self._answer(reply, answer)
         else:
             taken = self._store(subject, reply, headers, body)
             taken = self.send(subject, Kind.DELIVERY, subject, reply, headers, body) or taken
         if not taken and reply:
             nobody = {"Status": "503", "Nats-Subject": subject}
             self.send(reply, Kind.REPLY, reply, "", nobody, b"")
+
+    def _answer(self, reply: str, answer: bytes) -> None:
+        """Answers a request of the API: not before consumers that were deleted are gone."""
+        gone_s = max((gone_s for _, gone_s in self._leaving.values()), default=0.0)
+        if gone_s <= self.now_s():
+            self._leaving.clear()
+            self.send(reply, Kind.REPLY, reply, "", None, answer)
+        else:
+            self.call_at(gone_s, partial(self.send, reply, Kind.REPLY, reply, "", None, answer))
 
     def _store(self, subject: str, reply: str, headers: Headers | None, body: bytes) -> bool:
         """Whether there is a stream that takes the subject."""
@@ -239,7 +254,7 @@ class ModelledBroker:
         """The time that is written down, in nanoseconds since the epoch."""
         return self._clock.now_us() * 1000
 
-    def call_at(self, when_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+    def call_at(self, when_s: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
         """Calls back at a time of the event loop."""
         return self._loop.call_at(when_s, callback, context=self.context)
 
@@ -255,7 +270,10 @@ class ModelledBroker:
         return stream
 
     def make_consumer(self, stream: Stream, config: dict[str, Any]) -> Consumer:
-        """Makes a consumer."""
+        """Makes a consumer. It gets the position of one of the same name that is not quite gone."""
         consumer = Consumer(stream, config, self.now_ns(), self, self._sync_every_s)
+        before, gone_s = self._leaving.pop((stream.name, consumer.name), (None, 0.0))
+        if before is not None and self.now_s() < gone_s:
+            consumer.follow(before)
         stream.consumers[consumer.name] = consumer
         return consumer

@@ -60,6 +60,13 @@ class Consumer:
         self._count_unseen()
         self._run()
 
+    def follow(self, before: Consumer) -> None:
+        """Begins behind all that another one had delivered, answered or not."""
+        self.state.next_sequence = before.state.next_sequence
+        self.state.delivered_sequence = before.state.delivered_sequence
+        self._disk.write(self.state, self._host.now_s())
+        self._count_unseen()
+
     def update(self, config: dict[str, Any]) -> None:
         """Takes another configuration; the position is kept, and who waits already gets what comes from now on."""
         self._read(config)

@@ -20,7 +20,7 @@ class Host(Protocol):
     def now_ns(self) -> int:
         """The time that is written down, in nanoseconds since the epoch."""
 
-    def call_at(self, when_s: float, callback: Callable[[], None]) -> TimerHandle:
+    def call_at(self, when_s: float, callback: Callable[[], object]) -> TimerHandle:
         """Calls back at a time of the event loop."""
 
     def send(self, to: str, kind: Kind, subject: str, reply: str, headers: Headers | None, body: bytes) -> bool:

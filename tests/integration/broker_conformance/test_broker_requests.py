@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import pytest
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServerError
 from stage import Run, Scene, seen
 
 LEFT = {"Nats-Pending-Messages": "2", "Nats-Pending-Bytes": "0"}
@@ -118,6 +121,35 @@ def test_a_consumer_that_is_made_anew_starts_over(run: Run) -> None:
         await scene.consumer()
         (again,) = await scene.take()
         assert seen(again) == (b"1", 1)
+
+    run(play)
+
+
+def test_a_consumer_that_is_made_as_soon_as_the_one_before_is_said_to_be_deleted_may_have_nothing_to_read(
+    run: Run,
+) -> None:
+    """As it has on nats-server about every second time: so eventbus.pull waits a little before it makes one."""
+
+    async def play(scene: Scene) -> None:
+        await scene.publish(b"1")
+        for _ in range(30):
+            await scene.consumer()
+            await scene.take()
+            asked = await scene.pull()
+            await scene.settle()
+            deleting = asyncio.create_task(scene.js.delete_consumer(scene.name, "worker"))
+            await asked.status()
+            with contextlib.suppress(ServerError):  # or it is refused
+                await scene.consumer()
+                if (await scene.info()).num_pending == 0:
+                    await deleting
+                    return
+            await deleting
+            await asyncio.sleep(0.05)
+            with contextlib.suppress(NotFoundError):
+                await scene.js.delete_consumer(scene.name, "worker")
+            await asyncio.sleep(0.05)
+        raise AssertionError("it never had")
 
     run(play)
 

@@ -14,15 +14,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 from collections.abc import Iterator
 
 from mesh.database import Database
-from mesh.errors import Overloaded
+from mesh.errors import Overloaded, Unavailable
 from services.orders import tables
+
+log = logging.getLogger(__name__)
 
 # Longer than the last of those who are let in waits, however busy the machine is.
 STANDS_STILL_S = 30.0
-COUNT_EVERY_S = 0.05
+COUNT_EVERY_S, OLD_S = 0.05, 2.0
 RETRY_AFTER_S = 0.5
 
 
@@ -34,14 +38,29 @@ class Admission:
         self._orders_max = orders_max
         self._open = 0
         self._coming = 0
-        self._good_until_s = 0.0
+        self._counted_s = -math.inf
+        self._counting: asyncio.Task[None] | None = None
 
     async def count(self) -> None:
-        """Looks how many orders are on their way, now and then; for each order before it takes its place."""
-        now_s = asyncio.get_running_loop().time()
-        if now_s >= self._good_until_s:
-            self._good_until_s = now_s + COUNT_EVERY_S  # before it is counted, so that one counts for all
+        """Looks how many orders are on their way, for each order before it takes its place.
+
+        One count goes on at a time, and is waited for only where the last one is old: in a busy database it takes long.
+        Where the database is away the last one stands, and who writes the order down is told.
+        """
+        age_s = asyncio.get_running_loop().time() - self._counted_s
+        if age_s > COUNT_EVERY_S and self._counting is None:
+            self._counting = asyncio.create_task(self._count(), name="count the orders on their way")
+        if age_s > OLD_S and self._counting is not None:
+            await asyncio.shield(self._counting)
+
+    async def _count(self) -> None:
+        try:
             self._open = await self._database.run(tables.count_moving(STANDS_STILL_S))
+            self._counted_s = asyncio.get_running_loop().time()
+        except Unavailable as error:
+            log.debug("the orders on their way cannot be counted now: %s", error)
+        finally:
+            self._counting = None
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any, cast
+
 import pytest
 
-from mesh.errors import Overloaded
+from mesh.database import Database
+from mesh.errors import Overloaded, Unavailable
 from services.orders import tables
 from services.orders.admission import COUNT_EVERY_S, STANDS_STILL_S, Admission
 from shop.orders.v1.order_pb2 import Order
@@ -64,3 +68,46 @@ async def test_orders_that_stand_still_take_nobodys_place(orders: Bench) -> None
     aged = tables.ORDERS.update().where(tables.ORDERS.c.order_id == still.order_id).values(updated_us=ago_us)
     await orders.database.run(lambda tx: tx.execute(aged).rowcount)
     await take(orders, Admission(orders.database, 1))
+
+
+class Away:
+    """A database that is away."""
+
+    async def run(self, work: Any) -> Any:
+        raise Unavailable("the database is away")
+
+
+async def test_whoever_counts_in_a_database_that_is_away_is_told_when_he_writes() -> None:
+    admission = Admission(cast(Database, Away()), 1)
+    await admission.count()
+    with admission.place():
+        pass
+
+
+async def test_a_count_that_takes_long_holds_up_nobody_who_comes_meanwhile(orders: Bench) -> None:
+    let = asyncio.Event()
+    slow = Slow(orders.database, let)
+    admission = Admission(cast(Database, slow), 2)
+    let.set()
+    await admission.count()
+    let.clear()
+    await asyncio.sleep(2 * COUNT_EVERY_S)  # the count is due again, and not old
+    for _ in range(3):
+        await admission.count()
+    await asyncio.sleep(0)
+    assert slow.asked == 2
+    let.set()
+
+
+class Slow:
+    """A database that answers once it is let."""
+
+    def __init__(self, database: Database, let: asyncio.Event) -> None:
+        self._database = database
+        self._let = let
+        self.asked = 0
+
+    async def run(self, work: Any) -> Any:
+        self.asked += 1
+        await self._let.wait()
+        return await self._database.run(work)

@@ -9,7 +9,6 @@ import grpc.aio
 
 from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from mesh.addresses import Addresses
-from mesh.channel import connect
 from mesh.settings import Settings
 from shop.inventory.v1.inventory_pb2_grpc import InventoryServiceStub
 from shop.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
@@ -34,7 +33,7 @@ class MeshClient:
     def channel(self, name: str) -> grpc.aio.Channel:
         """The channel to a part; raises UnknownAddress."""
         if name not in self._channels:
-            self._channels[name] = connect(self._addresses.of(name))
+            self._channels[name] = self._addresses.channel(name)
         return self._channels[name]
 
     @property

@@ -10,6 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
+
+from mesh.channel import connect
+from mesh.outside import REAL, Outside
 from mesh.settings import Settings
 
 FILE_NAME = "mesh.json"
@@ -76,8 +80,13 @@ class MeshFile:
 class Addresses:
     """Finds the parts of one mesh. Reads the file anew where it must, as parts may move."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, outside: Outside = REAL) -> None:
         self._settings = settings
+        self._outside = outside
+
+    def channel(self, name: str) -> grpc.aio.Channel:
+        """A channel to a service, or to the orchestrator, by its name; raises UnknownAddress."""
+        return connect(self.of(name), self._outside)
 
     def of(self, name: str) -> str:
         """The gRPC target of a service, or of the orchestrator, over all its replicas; raises UnknownAddress."""

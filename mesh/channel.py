@@ -10,6 +10,7 @@ import json
 
 import grpc.aio
 
+from mesh.outside import REAL, Outside
 from mesh.settings import MESSAGE_BYTES_MAX
 
 _SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
@@ -30,6 +31,6 @@ OPTIONS = (
 )
 
 
-def connect(address: str) -> grpc.aio.Channel:
+def connect(address: str, outside: Outside = REAL) -> grpc.aio.Channel:
     """A channel to `address` ("127.0.0.1:50051", "dns:///inventory:50051"). It connects when it is first used."""
-    return grpc.aio.insecure_channel(address, options=OPTIONS)
+    return outside.channel(address, OPTIONS)

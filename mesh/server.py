@@ -23,6 +23,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from mesh import errors, late_answers, registry, telemetry, validation
+from mesh.outside import REAL, Outside
 from mesh.settings import MESSAGE_BYTES_MAX
 
 log = logging.getLogger(__name__)
@@ -98,9 +99,9 @@ class Admission:
 class Server:
     """A gRPC server with health and reflection. It is SERVING between `start` and `stop`."""
 
-    def __init__(self, listen: str, *, calls_max: int, drain_s: float) -> None:
+    def __init__(self, listen: str, *, calls_max: int, drain_s: float, outside: Outside = REAL) -> None:
         late_answers.tell_in_a_line()
-        self._server = grpc.aio.server(options=OPTIONS)
+        self._server = outside.server(OPTIONS)
         self._listen = listen
         self._drain_s = drain_s
         self._admission = Admission(calls_max)

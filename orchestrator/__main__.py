@@ -19,9 +19,9 @@ from mesh import lifecycle, telemetry
 from mesh.addresses import Addresses
 from mesh.changes import Changes
 from mesh.contract import Contract
-from mesh.databases import open_database
 from mesh.errors import Unavailable
 from mesh.lifecycle import Lifecycle
+from mesh.outside import REAL, Outside
 from mesh.server import Server, bind
 from mesh.settings import Settings, load_settings_or_exit
 from orchestrator import tracker
@@ -44,13 +44,15 @@ NAME = "orchestrator"
 TRACKER = "tracker"
 
 
-async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None) -> None:
+async def host(
+    settings: Settings, life: Lifecycle, asks: Asks | None = None, outside: Outside = REAL
+) -> None:
     """Serves the orchestrator until the process is asked to stop. `asks` stands in for the real participants."""
-    database = open_database(settings, NAME, JOURNAL)
-    addresses = Addresses(settings)
+    database = outside.database(settings, NAME, JOURNAL)
+    addresses = Addresses(settings, outside)
     contract = Contract.of_packages(*settings.contract_packages)
     changes = Changes()
-    bus = EventBus(addresses.nats_url(), NAME)
+    bus = EventBus(addresses.nats_url(), NAME, outside.broker())
     participants = Participants(
         addresses,
         settings.call_timeout_s,
@@ -71,7 +73,7 @@ async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None) ->
     pruning = Pruning(contract, RemoteLedgers(addresses, settings.call_timeout_s), database)
     picture = Picture(contract, database, settings.stalled_after_s)
     service = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"]
-    server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
+    server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s, outside=outside)
     server.add(service, bind(OrchestratorService(engine, database, watching, picture, bus, pruning), service))
     following = Tracker(contract, database, changes, engine.mail_came)
     consumer = Consumer(bus, TRACKER, tracker.SUBJECTS, following.handle, settings)

@@ -9,7 +9,6 @@ import grpc.aio
 from ensemble.participant.v1.participant_pb2 import PruneLedgerRequest, PruneLedgerResponse
 from ensemble.participant.v1.participant_pb2_grpc import LedgerServiceStub
 from mesh.addresses import Addresses, UnknownAddress
-from mesh.channel import connect
 from mesh.errors import Unavailable
 
 
@@ -30,7 +29,7 @@ class RemoteLedgers:
     async def prune(self, participant: str, request: PruneLedgerRequest) -> PruneLedgerResponse:
         """One try; raises Unavailable."""
         try:
-            async with connect(self._addresses.of(participant)) as channel:
+            async with self._addresses.channel(participant) as channel:
                 return await LedgerServiceStub(channel).PruneLedger(request, timeout=self._timeout_s)
         except UnknownAddress as error:
             raise _away(participant, str(error)) from None

@@ -6,7 +6,6 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 
 from mesh.addresses import Addresses
-from mesh.channel import connect
 from mesh.contract import Method
 from orchestrator.circuit import Circuit
 from orchestrator.retry_budget import RetryBudget
@@ -29,7 +28,7 @@ class Peer:
         found = self._calls.get(method.descriptor)
         if found is None:
             if self._channel is None:
-                self._channel = connect(self._addresses.of(self._name))
+                self._channel = self._addresses.channel(self._name)
             found = self._calls[method.descriptor] = self._channel.unary_unary(method.path)
         return found
 

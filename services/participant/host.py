@@ -17,11 +17,10 @@ import sqlalchemy as sql
 from eventbus.bus import EventBus
 from eventbus.consumer import Consumer
 from mesh.addresses import Addresses
-from mesh.channel import connect
 from mesh.contract import service_name
 from mesh.database import Database
-from mesh.databases import open_database
 from mesh.lifecycle import Lifecycle
+from mesh.outside import REAL, Outside
 from mesh.server import Server, bind
 from mesh.settings import Settings
 from services.participant import pruning
@@ -44,7 +43,7 @@ class Surroundings:
 
     def channel(self, name: str) -> grpc.aio.Channel:
         """A channel to another part of the mesh, by its name; raises UnknownAddress."""
-        return connect(self.addresses.of(name))
+        return self.addresses.channel(name)
 
 
 @runtime_checkable
@@ -62,17 +61,17 @@ class Joining(Protocol):
         """Called once, before anything is served."""
 
 
-async def host(servicer: object, settings: Settings, life: Lifecycle) -> None:
+async def host(servicer: object, settings: Settings, life: Lifecycle, outside: Outside = REAL) -> None:
     """Serves a participant until the process is asked to stop."""
     name = service_name(service_of(type(servicer)))
     own = [servicer.tables] if isinstance(servicer, WithTables) else []
-    database = open_database(settings, name, METADATA, *own)
-    addresses = Addresses(settings)
-    bus = EventBus(addresses.nats_url(), name)
+    database = outside.database(settings, name, METADATA, *own)
+    addresses = Addresses(settings, outside)
+    bus = EventBus(addresses.nats_url(), name, outside.broker())
     participant = Participant(servicer, database, bus)
     if isinstance(servicer, Joining):
         servicer.join(Surroundings(settings, database, bus, addresses, life))
-    server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s)
+    server = Server(settings.listen, calls_max=settings.calls_max, drain_s=settings.drain_s, outside=outside)
     server.add(participant.service, participant.endpoint.bindings())
     server.add(pruning.SERVICE, bind(pruning.LedgerService(database), pruning.SERVICE))
     await server.start()

@@ -1,0 +1,174 @@
+"""One simulation from beginning to end: what was planned happens, everything is mended, and the books are read.
+
+Each run follows from its plan alone, so it can be had again; its `trace` tells two runs apart that should be the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import logging
+import random
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from console.audit import Books, books_of
+from scripts.simulation.chance import from_seed
+from scripts.simulation.customers import Customers
+from scripts.simulation.loop import SimulationLoop
+from scripts.simulation.plan import Act, Fault, Placed, Plan, told
+from scripts.simulation.process import CURRENT
+from scripts.simulation.troubles import Troubles
+from scripts.simulation.world import World
+
+# All in virtual time. How long what was planned may take; and from then on, until the books are right.
+ANSWERED_WITHIN_S = 60.0
+SETTLED_WITHIN_S = 300.0
+LOOK_EVERY_S = 1.0
+# After so long with nothing in flight, what is wrong stays wrong.
+STAYS_WRONG_S = 30.0
+
+
+@dataclass
+class Verdict:
+    """What became of a plan."""
+
+    plan: Plan
+    faults: list[str] = field(default_factory=list)  # of the mesh: empty is good
+    endings: Counter[str] = field(default_factory=Counter)  # orders, by status
+    happened: Counter[str] = field(default_factory=Counter)  # of what was planned to go wrong
+    virtual_s: float = 0.0
+    trace: str = ""
+    log: list[str] = field(default_factory=list)
+
+
+def run(plan: Plan) -> Verdict:
+    """Runs a plan; never raises for what the mesh does wrong."""
+    verdict = Verdict(plan)
+    loop = SimulationLoop()
+    with from_seed(plan.seed, loop.time) as rng, _recorded(verdict, loop), _taken_apart_later():
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(_simulate(plan, rng, verdict))
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()  # with all that still goes on: nobody cleans up behind a simulation, as behind a power cut
+    verdict.trace = hashlib.sha256("\n".join(verdict.log).encode()).hexdigest()[:16]
+    return verdict
+
+
+async def _simulate(plan: Plan, rng: random.Random, verdict: Verdict) -> None:
+    await _Trial(World(plan, rng), plan, verdict).run()
+
+
+class _Recorder(logging.Handler):
+    """Writes down what the mesh logs, and takes for a fault what it did not foresee."""
+
+    def __init__(self, verdict: Verdict, loop: SimulationLoop) -> None:
+        super().__init__(logging.WARNING)
+        self._verdict = verdict
+        self._loop = loop
+
+    def emit(self, record: logging.LogRecord) -> None:
+        process = CURRENT.get()
+        self._verdict.log.append(f"{self._loop.time():.6f} {process}: {record.getMessage()}")
+        if record.levelno >= logging.ERROR and record.exc_info and record.exc_info[1]:
+            error = record.exc_info[1]
+            self._verdict.faults.append(f"{process} logged {type(error).__name__}: {error}")
+
+
+@contextlib.contextmanager
+def _recorded(verdict: Verdict, loop: SimulationLoop) -> Iterator[None]:
+    root = logging.getLogger()
+    before, handlers = root.level, list(root.handlers)
+    recorder = _Recorder(verdict, loop)
+    root.handlers[:] = [recorder]
+    root.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(before)
+
+
+@contextlib.contextmanager
+def _taken_apart_later() -> Iterator[None]:
+    """What died in the midst of something is taken apart when all is over, without what Python says to that.
+
+    The garbage collector comes when it likes, and it closes coroutines, whose `finally` then runs.
+    """
+    gc.disable()
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of coroutines that never began
+            yield
+            gc.collect()
+    finally:
+        sys.unraisablehook = before
+        gc.enable()
+
+
+class _Trial:
+    def __init__(self, world: World, plan: Plan, verdict: Verdict) -> None:
+        self._world = world
+        self._plan = plan
+        self._verdict = verdict
+        self._customers = Customers(world, world.rng)
+        self._troubles = Troubles(world, world.rng)
+        self._placed = {item.number: item for item in plan.items if isinstance(item, Placed)}
+
+    async def run(self) -> None:
+        self._world.start()
+        await self._customers.stock_up()
+        happening = [asyncio.create_task(self._happens(item)) for item in self._plan.items]
+        for item, task in zip(self._plan.items, happening, strict=True):
+            task.set_name(told(item))
+        try:
+            _, unanswered = await asyncio.wait(happening, timeout=ANSWERED_WITHIN_S)
+            self._verdict.faults += [f"not answered, long after everything was mended: {one.get_name()}" for one in unanswered]
+            await asyncio.gather(*(one for one in happening if one.done()))
+            await self._settle()
+        except Exception as error:
+            self._verdict.faults.append(f"a customer was told {type(error).__name__}: {error}")
+        self._verdict.virtual_s = asyncio.get_running_loop().time()
+        self._verdict.happened = self._troubles.happened
+        self._verdict.faults += self._world.ended
+
+    async def _happens(self, item: Placed | Act | Fault) -> None:
+        await asyncio.sleep(item.at_s)
+        if isinstance(item, Placed):
+            await self._customers.place(item)
+        elif isinstance(item, Fault):
+            await self._troubles.happen(item)
+        elif item.number in self._placed:
+            await self._customers.act(item, self._placed[item.number])
+
+    async def _settle(self) -> None:
+        """Waits until the books are right, or stay wrong."""
+        now_s = asyncio.get_running_loop().time
+        limit_s, quiet_since_s = now_s() + SETTLED_WITHIN_S, 0.0
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            books, wrong = self._world.disks.look(self._judge)
+            quiet_since_s = now_s() if books.in_flight or not quiet_since_s else quiet_since_s
+            if not (wrong or books.in_flight or books.behind or books.unpublished):
+                break
+            if now_s() > limit_s or now_s() > quiet_since_s + STAYS_WRONG_S:
+                wrong += [f"order {order_id} does not end" for order_id in books.in_flight]
+                wrong += [f"order {order_id} has ended, and its saga has not" for order_id in books.behind]
+                wrong += [f"{name}: {count} events stay unpublished" for name, count in books.unpublished.items()]
+                self._verdict.faults += wrong
+                break
+        self._verdict.endings = Counter(books.orders)
+
+    def _judge(self, connections: dict[str, Connection]) -> tuple[Books, list[str]]:
+        books = books_of(connections, time.time_ns() // 1000)
+        return books, [*books.faults, *(() if books.in_flight else self._customers.promises.broken(connections))]

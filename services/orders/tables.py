@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sql
 from sqlalchemy import Connection
 
+from eventbus.bus import Extent
 from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
+from eventbus.streams import EVENTS
 from mesh import identity
 from mesh.paging import Cursor
 from mesh.sql import Insert, insert
@@ -44,6 +46,16 @@ ORDERS = sql.Table(
 sql.Index("orders_by_age", ORDERS.c.placed_us, ORDERS.c.order_id)
 _IS_OPEN = ORDERS.c.status.in_([1, 2, 4])  # PENDING, CONFIRMED, CANCELLED
 sql.Index("orders_open", ORDERS.c.updated_us, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
+
+# What was last seen of the stream of events; one row.
+STREAM_SEEN = sql.Table(
+    "stream_seen",
+    METADATA,
+    sql.Column("stream", sql.String(64), primary_key=True),
+    sql.Column("created_us", sql.BigInteger, nullable=False),
+    sql.Column("first", sql.BigInteger, nullable=False),
+    sql.Column("last", sql.BigInteger, nullable=False),
+)
 
 OPEN = (
     OrderStatus.ORDER_STATUS_PENDING,
@@ -178,6 +190,23 @@ def tell_ends_again(since_us: int, until_us: int, replay: str) -> sql.Update:
     style = sql.case((by_events, CHOREOGRAPHED), else_=ORCHESTRATED)
     tells = LEDGER.c.saga_id.in_(ended) & LEDGER.c.event.in_(TELLING_ENDS)
     return sql.update(LEDGER).where(tells).values(due=style, replay=replay)
+
+
+def select_seen() -> sql.Select[Any]:
+    """The stream of events, as it was last seen."""
+    return sql.select(STREAM_SEEN).where(STREAM_SEEN.c.stream == EVENTS)
+
+
+def seen_of(row: sql.Row[Any] | None) -> Extent | None:
+    """A row that `select_seen` found."""
+    return Extent(row.created_us, row.first, row.last) if row is not None else None
+
+
+def saw(extent: Extent) -> Insert:
+    """Writes what was seen of the stream of events."""
+    row = {"created_us": extent.created_us, "first": extent.first, "last": extent.last}
+    statement = insert(STREAM_SEEN).values(stream=EVENTS, **row)
+    return statement.on_conflict_do_update(index_elements=["stream"], set_=row)
 
 
 class Still(NamedTuple):

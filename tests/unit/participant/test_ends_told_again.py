@@ -92,6 +92,17 @@ async def test_a_stream_that_was_made_anew_while_the_service_was_away_is_noticed
     assert await due(orders) == {("OrderCompleted", CHOREOGRAPHED, order.order_id)}
 
 
+async def test_a_purge_while_the_service_was_away_is_noticed(orders: Bench) -> None:
+    orders.publisher.stream = stream(LONG_AGO_US, 1, 20)
+    async with looking(orders):
+        pass
+    order = await completed(orders, by_events=True)
+    orders.publisher.stream = stream(LONG_AGO_US, 25, 24)
+    async with looking(orders):
+        pass
+    assert await due(orders) == {("OrderCompleted", CHOREOGRAPHED, order.order_id)}
+
+
 async def test_a_restart_on_a_young_stream_tells_nothing_again(orders: Bench) -> None:
     orders.publisher.stream = stream(tables.now_us(), 1, 20)
     await completed(orders, by_events=True)
@@ -125,6 +136,7 @@ async def test_a_database_that_is_away_at_the_loss_is_asked_again(
     ("seen", "now", "lost"),
     [
         (None, stream(5, 1, 9), 5),
+        (None, stream(5, 3, 9), 99),  # who knows when
         (stream(5, 1, 9), stream(5, 1, 9), 0),
         (stream(5, 1, 9), stream(5, 3, 12), 0),  # the oldest are too old
         (stream(5, 1, 9), stream(5, 10, 9), 99),  # purged
@@ -135,6 +147,7 @@ async def test_a_database_that_is_away_at_the_loss_is_asked_again(
         (stream(5, 10, 9), stream(5, 12, 11), 99),  # filled and purged
         (stream(5, 0, 0), stream(5, 1, 1), 0),
         (stream(5, 0, 0), stream(5, 2, 1), 99),
+        (stream(5, 1, 9), stream(5, 1, 8), 99),  # it was acknowledged, and not synced
         (stream(5, 1, 9), stream(7, 1, 20), 7),  # another stream
     ],
 )

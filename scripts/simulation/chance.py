@@ -12,6 +12,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 import uuid_utils
@@ -28,6 +29,12 @@ def from_seed(seed: int, now_s: Callable[[], float]) -> Iterator[random.Random]:
     before = random.getstate()
     random.seed(rng.getrandbits(64))
 
+    class FromTheSeed(random.Random):
+        """What nobody gave a seed draws one from the machine otherwise."""
+
+        def seed(self, a: Any = None, version: int = 2) -> None:
+            super().seed(ids.getrandbits(64) if a is None else a, version)
+
     def uuid7() -> uuid.UUID:
         """RFC 9562, 5.7."""
         value = int((EPOCH_S + now_s()) * 1000) << 80 | 7 << 76 | ids.getrandbits(12) << 64
@@ -38,6 +45,7 @@ def from_seed(seed: int, now_s: Callable[[], float]) -> Iterator[random.Random]:
         mock.patch.object(time, "time_ns", lambda: EPOCH_S * 10**9 + int(now_s() * 1e6) * 1000),
         mock.patch.object(time, "monotonic", now_s),
         mock.patch.object(os, "urandom", ids.randbytes),
+        mock.patch.object(random, "Random", FromTheSeed),
         mock.patch.object(uuid_utils, "uuid7", uuid7),
     ):
         try:

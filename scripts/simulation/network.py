@@ -32,6 +32,7 @@ class Network:
     def __init__(self, rng: random.Random) -> None:
         self.weather = Weather()
         self.counts = {"lost": 0, "held up": 0, "cut off": 0}  # messages: what shows that a fault really happened
+        self.trace = 0  # of all messages: two runs of one seed have the same
         self._rng = rng
 
     def delay_s(self, sender: str, receiver: str) -> float:
@@ -42,6 +43,7 @@ class Network:
         if self.weather.held_up and self._rng.random() < self.weather.held_up:
             self.counts["held up"] += 1
             delay_s += self._rng.uniform(0, HELD_UP_S)
+        self.trace = hash((self.trace, sender, receiver, delay_s))
         return delay_s
 
     def lost(self) -> bool:

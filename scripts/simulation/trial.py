@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import hashlib
 import logging
 import random
 import sys
@@ -54,14 +53,13 @@ def run(plan: Plan) -> Verdict:
     """Runs a plan; never raises for what the mesh does wrong."""
     verdict = Verdict(plan)
     loop = SimulationLoop()
-    with from_seed(plan.seed, loop.time) as rng, _recorded(verdict, loop), _taken_apart_later():
+    with _taken_apart_later(), from_seed(plan.seed, loop.time) as rng, _recorded(verdict, loop):
         asyncio.set_event_loop(loop)
         try:
             loop.run_until_complete(_simulate(plan, rng, verdict))
         finally:
             asyncio.set_event_loop(None)
             loop.close()  # with all that still goes on: nobody cleans up behind a simulation, as behind a power cut
-    verdict.trace = hashlib.sha256("\n".join(verdict.log).encode()).hexdigest()[:16]
     return verdict
 
 
@@ -110,8 +108,10 @@ def _taken_apart_later() -> Iterator[None]:
     try:
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of coroutines that never began
             yield
+            logging.disable()
             gc.collect()
     finally:
+        logging.disable(logging.NOTSET)
         sys.unraisablehook = before
         gc.enable()
 
@@ -138,6 +138,7 @@ class _Trial:
             await self._settle()
         except Exception as error:
             self._verdict.faults.append(f"a customer was told {type(error).__name__}: {error}")
+        self._verdict.trace = f"{self._world.network.trace & 0xFFFFFFFF:08x}"
         self._verdict.virtual_s = asyncio.get_running_loop().time()
         self._verdict.happened = self._troubles.happened
         self._verdict.faults += self._world.ended
@@ -171,4 +172,8 @@ class _Trial:
 
     def _judge(self, connections: dict[str, Connection]) -> tuple[Books, list[str]]:
         books = books_of(connections, time.time_ns() // 1000)
-        return books, [*books.faults, *(() if books.in_flight else self._customers.promises.broken(connections))]
+        told = not self._troubles.lost_unsynced
+        if not told:
+            books.behind.clear()
+        promises = self._customers.promises
+        return books, [*books.faults, *(() if books.in_flight else promises.broken(connections, told=told))]

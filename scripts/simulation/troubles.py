@@ -57,6 +57,7 @@ class Troubles:
             "delivered twice": lambda fault: self._set(world.losses, "twice", fault.much),
             "deliveries late": lambda fault: self._set(world.losses, "late", fault.much),
         }
+        self.lost_unsynced = False  # the broker has lost what it had acknowledged
         self._broker_down = 0  # how many faults keep it down
 
     async def happen(self, fault: Fault) -> None:
@@ -122,6 +123,7 @@ class Troubles:
         return self._bring_down(lambda broker: broker.crash())
 
     def _broker_loses_power(self, _: Fault) -> Undo:
+        self.lost_unsynced |= bool(self._world.plan.sync_every_s)
         return self._bring_down(lambda broker: broker.crash(power_cut=True))
 
     def _broker_disk_empty(self, _: Fault) -> Undo:

@@ -52,6 +52,7 @@ class World:
     """Everything beyond the customers."""
 
     def __init__(self, plan: Plan, rng: random.Random) -> None:
+        self.plan = plan
         self.rng = rng
         self.network = Network(rng)
         self.rpc = Rpc(self.network)

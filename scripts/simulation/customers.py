@@ -26,7 +26,7 @@ from shop.orders.v1.orders_pb2 import CancelOrderRequest, Coordination, PlaceOrd
 from shop.orders.v1.orders_pb2_grpc import OrdersServiceStub
 
 # Of each article; some orders want more than there is.
-STOCK = 5
+STOCK = 4
 PRICE = 7
 PATIENCE_S = 3.0
 AGAIN_S = 0.5

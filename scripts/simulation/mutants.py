@@ -277,12 +277,13 @@ _ALL = (
     # The broker
     _mutant(
         "deaf-after-a-reconnect",
-        "a consumer asks again on a new connection",
+        "a consumer asks again where the broker is silent, or is another",
         (
             "eventbus/pull.py",
             "            if self._connection != self._bus.connections:\n",
             "            if not self._connection:\n",
         ),
+        ("eventbus/pull.py", "        if self._wanted and ", "        if False and "),
     ),
     _mutant(
         "failures-acknowledged",

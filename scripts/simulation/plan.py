@@ -22,6 +22,7 @@ BROKER = "broker"
 
 # Everything that is planned begins within so many seconds.
 WINDOW_S = 6.0
+LASTS_MAX_S = 8.0
 ORDERS_MAX = 4
 FAULTS_MAX = 8
 ACTS_MAX = 3
@@ -150,7 +151,8 @@ def draw(seed: int) -> Plan:
     orders = [_order(rng, number) for number in range(rng.randint(1, ORDERS_MAX))]
     acts = [_act(rng, orders) for _ in range(rng.randint(0, ACTS_MAX))]
     kinds = rng.sample(list(FAULTS), rng.choice((1, 2, 3, 5, 8)))
-    faults = [_fault(rng, rng.choice(kinds)) for _ in range(rng.randint(0, FAULTS_MAX))]
+    busy = [item.at_s for item in (*orders, *acts)]
+    faults = [_fault(rng, rng.choice(kinds), busy) for _ in range(rng.randint(0, FAULTS_MAX))]
     return Plan(
         seed=seed,
         orchestrators=rng.choice((1, 1, 2)),
@@ -178,12 +180,15 @@ def _act(rng: random.Random, orders: list[Placed]) -> Act:
     return Act(round(order.at_s + rng.choice((rng.expovariate(50), rng.expovariate(1))), 4), rng.choice(ACTS), order.number)
 
 
-def _fault(rng: random.Random, kind: str) -> Fault:
-    return Fault(_moment(rng), kind, FAULTS[kind](rng), round(rng.expovariate(1 / 2.0), 3), round(rng.random(), 3))
+def _fault(rng: random.Random, kind: str, busy: list[float]) -> Fault:
+    """Most faults find something under way: an order takes some tens of milliseconds."""
+    at_s = rng.choice(busy) + rng.expovariate(30) if rng.random() < 0.7 else _moment(rng)
+    for_s = min(rng.choice((rng.expovariate(1 / 2.0), rng.uniform(3.0, 6.0))), LASTS_MAX_S)
+    return Fault(round(at_s, 4), kind, FAULTS[kind](rng), round(for_s, 3), round(rng.random(), 3))
 
 
 def _moment(rng: random.Random) -> float:
-    """Many things happen close to each other, and close to the beginning."""
+    """Many things happen close to the beginning."""
     return round(min(rng.choice((rng.expovariate(20), rng.expovariate(1), rng.uniform(0, WINDOW_S))), WINDOW_S), 4)
 
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from console.audit import Books, books_of
+from eventbus.dead_letters import MESSAGE, REASON
+from eventbus.streams import DEAD_LETTERS
 from scripts.simulation.chance import from_seed
 from scripts.simulation.customers import Customers
 from scripts.simulation.loop import SimulationLoop
@@ -34,6 +36,8 @@ SETTLED_WITHIN_S = 300.0
 LOOK_EVERY_S = 1.0
 # After so long with nothing in flight, what is wrong stays wrong.
 STAYS_WRONG_S = 30.0
+# Why an event may be a dead letter, after being delivered too often.
+PASSING = {"DATABASE_UNAVAILABLE"}
 
 
 @dataclass
@@ -142,6 +146,7 @@ class _Trial:
         self._verdict.virtual_s = asyncio.get_running_loop().time()
         self._verdict.happened = self._troubles.happened
         self._verdict.faults += self._world.ended
+        self._verdict.faults += self._wrong_letters()
 
     async def _happens(self, item: Placed | Act | Fault) -> None:
         await asyncio.sleep(item.at_s)
@@ -177,3 +182,13 @@ class _Trial:
             books.behind.clear()
         promises = self._customers.promises
         return books, [*books.faults, *(() if books.in_flight else promises.broken(connections, told=told))]
+
+    def _wrong_letters(self) -> list[str]:
+        """Dead letters that should not be: an event comes too often in bad times, and is never wrong in itself."""
+        stream = self._world.broker.streams.get(DEAD_LETTERS)
+        letters = [(one.subject, one.headers or {}) for one in stream.messages.values()] if stream else []
+        return [
+            f"{subject} is a dead letter: {headers.get(REASON)}: {headers.get(MESSAGE)}"
+            for subject, headers in letters
+            if headers.get(REASON) not in PASSING
+        ]

@@ -44,9 +44,7 @@ NAME = "orchestrator"
 TRACKER = "tracker"
 
 
-async def host(
-    settings: Settings, life: Lifecycle, asks: Asks | None = None, outside: Outside = REAL
-) -> None:
+async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None, outside: Outside = REAL) -> None:
     """Serves the orchestrator until the process is asked to stop. `asks` stands in for the real participants."""
     database = outside.database(settings, NAME, JOURNAL)
     addresses = Addresses(settings, outside)

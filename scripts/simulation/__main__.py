@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what is mutated must not be imported before it is
 TOLD_EVERY_S = 2.0
 
 
-class _Indexes(click.ParamType):
+class _Indexes(click.ParamType[tuple[int, ...]]):
     name = "INDEXES"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:

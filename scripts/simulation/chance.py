@@ -35,14 +35,20 @@ def from_seed(seed: int, now_s: Callable[[], float]) -> Iterator[random.Random]:
         def seed(self, a: Any = None, version: int = 2) -> None:
             super().seed(ids.getrandbits(64) if a is None else a, version)
 
+    def time_s() -> float:
+        return EPOCH_S + now_s()
+
+    def time_ns() -> int:
+        return EPOCH_S * 10**9 + int(now_s() * 1e6) * 1000
+
     def uuid7() -> uuid.UUID:
         """RFC 9562, 5.7."""
         value = int((EPOCH_S + now_s()) * 1000) << 80 | 7 << 76 | ids.getrandbits(12) << 64
         return uuid.UUID(int=value | 0b10 << 62 | ids.getrandbits(62))
 
     with (
-        mock.patch.object(time, "time", lambda: EPOCH_S + now_s()),
-        mock.patch.object(time, "time_ns", lambda: EPOCH_S * 10**9 + int(now_s() * 1e6) * 1000),
+        mock.patch.object(time, "time", time_s),
+        mock.patch.object(time, "time_ns", time_ns),
         mock.patch.object(time, "monotonic", now_s),
         mock.patch.object(os, "urandom", ids.randbytes),
         mock.patch.object(random, "Random", FromTheSeed),

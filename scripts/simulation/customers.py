@@ -1,10 +1,11 @@
-"""Those who use the mesh of a simulation: they order, cancel, hand over and adopt, and write down what they were told."""
+"""Those who use the mesh of a simulation: they order, cancel, hand over and adopt, and note what they were told."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -55,7 +56,8 @@ class Customers:
         """Fills the shelves."""
         self._connecting = asyncio.create_task(self._bus.run(), name="the customers' connection to the broker")
         for sku in ("sku-1", "sku-2", "sku-3"):
-            await self._insist(lambda sku=sku: self._inventory.SetStock(SetStockRequest(sku=sku, on_hand=STOCK), timeout=1))
+            request = SetStockRequest(sku=sku, on_hand=STOCK)
+            await self._insist(partial(self._inventory.SetStock, request, timeout=1))
 
     async def place(self, placed: Placed) -> None:
         """Places an order, and again until it is taken, or the customer has had enough."""

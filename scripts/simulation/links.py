@@ -1,4 +1,4 @@
-"""The connections between simulated processes and the broker: as the network is, and as what is wrong with them says."""
+"""The connections between simulated processes and the broker, and what goes wrong with them."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ _ALL = (
             "        import asyncio\n\n"
             "        class Later(Ledger):\n"
             "            def add(self, tx, row):\n"
-            "                asyncio.get_running_loop().create_task(database.run(lambda tx: Ledger.add(self, tx, row)))\n\n"
+            "                later = database.run(lambda tx: Ledger.add(self, tx, row))\n"
+            "                asyncio.get_running_loop().create_task(later)\n\n"
             "        self.ledger = Later(LEDGER, ARRIVALS)\n",
         ),
     ),
@@ -63,7 +64,11 @@ _ALL = (
     _mutant(
         "tombstone-with-a-digest",
         "rule 7: a tombstone matches any request",
-        (STEPS, "        if row.state is State.TOMBSTONE:\n", "        if row.digest and row.state is State.TOMBSTONE:\n"),
+        (
+            STEPS,
+            "        if row.state is State.TOMBSTONE:\n",
+            "        if row.digest and row.state is State.TOMBSTONE:\n",
+        ),
     ),
     _mutant(
         "silent-tombstone",

@@ -13,6 +13,9 @@ HOP_S = 0.001
 # A message that the network holds up arrives so much later: after its sender has given up, often.
 HELD_UP_S = 8.0
 
+# What cannot get through is tried again after so long.
+CONNECT_AGAIN_S = 0.1
+
 Link = tuple[str, str]
 
 

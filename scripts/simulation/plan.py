@@ -151,7 +151,7 @@ def draw(seed: int) -> Plan:
     orders = [_order(rng, number) for number in range(rng.randint(1, ORDERS_MAX))]
     acts = [_act(rng, orders) for _ in range(rng.randint(0, ACTS_MAX))]
     kinds = rng.sample(list(FAULTS), rng.choice((1, 2, 3, 5, 8)))
-    busy = [item.at_s for item in (*orders, *acts)]
+    busy = [order.at_s for order in orders] + [act.at_s for act in acts]
     faults = [_fault(rng, rng.choice(kinds), busy) for _ in range(rng.randint(0, FAULTS_MAX))]
     return Plan(
         seed=seed,
@@ -177,7 +177,9 @@ def _order(rng: random.Random, number: int) -> Placed:
 
 def _act(rng: random.Random, orders: list[Placed]) -> Act:
     order = rng.choice(orders)
-    return Act(round(order.at_s + rng.choice((rng.expovariate(50), rng.expovariate(1))), 4), rng.choice(ACTS), order.number)
+    return Act(
+        round(order.at_s + rng.choice((rng.expovariate(50), rng.expovariate(1))), 4), rng.choice(ACTS), order.number
+    )
 
 
 def _fault(rng: random.Random, kind: str, busy: list[float]) -> Fault:
@@ -193,6 +195,7 @@ def _moment(rng: random.Random) -> float:
 
 
 def told(item: Item) -> str:
+    """For people."""
     if isinstance(item, Placed):
         articles = ", ".join(f"{count} of {sku}" for sku, count in item.articles)
         how = "published as OrderPlaced" if item.by_event else f"placed {item.style}"

@@ -53,11 +53,11 @@ class Process:
         self.state = State.RUNNING
         self.callbacks = 0  # that were run
         self.dies_at = 0  # at this one; 0: at none
-        self.died: Callable[[Process], None] = lambda _: None  # told of a crash of its own making
+        self.died: Callable[[], None] = lambda: None  # told of a crash
         self.context = contextvars.Context()
         self.context.run(CURRENT.set, self)
         self._parked: list[Callback] = []
-        # Nobody else holds what is dead, and a coroutine that the garbage collector finds is closed: its `finally` runs.
+        # Nobody else holds what is dead, and where the garbage collector finds a coroutine its `finally` runs.
         self._keeps: list[asyncio.Task[Any]] = []
         self._keeps_max = 256
 
@@ -79,7 +79,7 @@ class Process:
             self.callbacks += 1
             if self.callbacks == self.dies_at:
                 self.kill()
-                self.died(self)
+                self.died()
                 return
             callback.call(*callback.arguments)
         elif self.state is State.PAUSED:

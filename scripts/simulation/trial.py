@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -51,6 +52,19 @@ class Verdict:
     virtual_s: float = 0.0
     trace: str = ""
     log: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "seed": self.plan.seed,
+            "plan": self.plan.text().splitlines(),
+            "failed": self.faults,
+            "orders": dict(sorted(self.endings.items())),
+            "faults": dict(sorted(self.happened.items())),
+            "virtual_s": round(self.virtual_s, 3),
+            "trace": self.trace,
+            "log": self.log,
+        }
 
 
 def run(plan: Plan) -> Verdict:
@@ -137,7 +151,8 @@ class _Trial:
             task.set_name(told(item))
         try:
             _, unanswered = await asyncio.wait(happening, timeout=ANSWERED_WITHIN_S)
-            self._verdict.faults += [f"not answered, long after everything was mended: {one.get_name()}" for one in unanswered]
+            for one in unanswered:
+                self._verdict.faults.append(f"not answered, long after everything was mended: {one.get_name()}")
             await asyncio.gather(*(one for one in happening if one.done()))
             await self._settle()
         except Exception as error:

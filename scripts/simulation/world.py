@@ -61,9 +61,7 @@ class World:
         self.losses = Losses()
         self.ended: list[str] = []  # processes that ended without being told to
         counts = {ORCHESTRATOR: plan.orchestrators, plan.replicas: 2}
-        self.seats = [
-            Seat(part, f"{part}:{number}") for part in PARTS for number in range(1, counts.get(part, 1) + 1)
-        ]
+        self.seats = [Seat(part, f"{part}:{number}") for part in PARTS for number in range(1, counts.get(part, 1) + 1)]
         self.targets = {
             part: "ipv4:" + ",".join(seat.address for seat in self.seats if seat.part == part) for part in PARTS
         }
@@ -95,7 +93,7 @@ class World:
     def _start(self, seat: Seat) -> None:
         seat.lives += 1
         seat.process = process = Process(seat.part, seat.lives)
-        process.died = lambda _: asyncio.get_running_loop().call_soon(self._died, seat, context=NOBODY)
+        process.died = partial(self._notice, seat)
         process.start(self._run(seat, process), f"{seat.address} runs")
 
     async def _run(self, seat: Seat, process: Process) -> None:
@@ -114,6 +112,10 @@ class World:
         except Exception as error:
             self.ended.append(f"{seat.address}: {type(error).__name__}: {error}")
         process.kill()
+        self._notice(seat)
+
+    def _notice(self, seat: Seat) -> None:
+        """A process has ended by itself; what follows is none of its doing."""
         asyncio.get_running_loop().call_soon(self._died, seat, context=NOBODY)
 
     def _died(self, seat: Seat) -> None:
@@ -131,6 +133,7 @@ class World:
     def _connect(self, seat: Seat) -> ModelledClient:
         seat.client = self.client(seat.part)
         return seat.client
+
 
 async def _host(part: str, settings: Settings, life: Lifecycle, outside: Outside) -> None:
     if part == ORCHESTRATOR:

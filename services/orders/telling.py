@@ -46,13 +46,16 @@ class Telling:
     async def tell_for_ever(self) -> None:
         """Tells again whenever the stream has lost its messages. A side task."""
         while True:
-            extent = await self._bus.extent()
             try:
-                if extent is not None and (count := await self._database.run(lambda tx: _look(tx, extent))):
-                    log.warning("the broker has lost its events; %d that tell of orders' ends are published again", count)
+                if (extent := await self._bus.extent()) is not None:
+                    await self._look_at(extent)
             except Unavailable as error:  # a database that is away for a while
                 log.warning("the ends of orders cannot be told again now: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _look_at(self, extent: Extent) -> None:
+        if count := await self._database.run(lambda tx: _look(tx, extent)):
+            log.warning("the broker has lost its events; %d that tell of orders' ends are published again", count)
 
 
 def _look(tx: Connection, extent: Extent) -> int:

@@ -52,6 +52,8 @@ def main(
     """Runs the whole mesh in one process, on networks, disks and a broker that fail as the seed says; then mends
     everything, and reads the books. A seed that fails is made smaller, and can be had again with --seed."""
     _hash_alike()
+    if only is not None and seed is None:
+        raise click.UsageError("--only belongs to --seed: it names items of one plan")
     if mutant:
         mutate(MUTANTS[mutant])
         jobs = 1  # the mutant is in this process only

@@ -150,6 +150,10 @@ def draw(seed: int) -> Plan:
     rng = random.Random(f"plan {seed}")
     orders = [_order(rng, number) for number in range(rng.randint(1, ORDERS_MAX))]
     acts = [_act(rng, orders) for _ in range(rng.randint(0, ACTS_MAX))]
+    if rng.random() < 0.7:  # all on one order, on which then more than one works at the same time
+        acts = [
+            replace(act, number=orders[0].number, at_s=round(orders[0].at_s + rng.expovariate(30), 4)) for act in acts
+        ]
     kinds = rng.sample(list(FAULTS), rng.choice((1, 2, 3, 5, 8)))
     busy = [order.at_s for order in orders] + [act.at_s for act in acts]
     faults = [_fault(rng, rng.choice(kinds), busy) for _ in range(rng.randint(0, FAULTS_MAX))]

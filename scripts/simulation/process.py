@@ -43,6 +43,11 @@ class Callback:
         self.context = context
         self.handle: asyncio.Handle | None = None
 
+    def run_unless_cancelled(self) -> None:
+        """For one that was parked: what ran before it may have cancelled it."""
+        if self.handle is None or not self.handle.cancelled():
+            self.call(*self.arguments)
+
 
 class Process:
     """One incarnation of a part. A restart makes a new one."""
@@ -109,5 +114,4 @@ class Process:
             loop = asyncio.get_running_loop()
             parked, self._parked = self._parked, []
             for callback in parked:
-                if callback.handle is None or not callback.handle.cancelled():
-                    loop.call_soon(callback.call, *callback.arguments, context=callback.context)
+                loop.call_soon(callback.run_unless_cancelled, context=callback.context)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import logging
 import random
 import sys
@@ -23,6 +24,7 @@ from sqlalchemy import Connection
 from console.audit import Books, books_of
 from eventbus.dead_letters import MESSAGE, REASON
 from eventbus.streams import DEAD_LETTERS
+from mesh.backoff import Backoff
 from scripts.simulation.chance import from_seed
 from scripts.simulation.customers import Customers
 from scripts.simulation.loop import SimulationLoop
@@ -33,8 +35,8 @@ from scripts.simulation.world import World
 
 # All in virtual time. How long what was planned may take; and from then on, until the books are right.
 ANSWERED_WITHIN_S = 60.0
-SETTLED_WITHIN_S = 300.0
-LOOK_EVERY_S = 1.0
+SETTLED_WITHIN_S = 150.0
+LOOK_AFTER_S = Backoff(first_s=1.0, max_s=10.0)
 # After so long with nothing in flight, what is wrong stays wrong.
 STAYS_WRONG_S = 30.0
 # Why an event may be a dead letter, after being delivered too often.
@@ -176,8 +178,8 @@ class _Trial:
         """Waits until the books are right, or stay wrong."""
         now_s = asyncio.get_running_loop().time
         limit_s, quiet_since_s = now_s() + SETTLED_WITHIN_S, 0.0
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+        for tries in itertools.count(1):
+            await asyncio.sleep(LOOK_AFTER_S.bound_s(tries))
             books, wrong = self._world.disks.look(self._judge)
             quiet_since_s = now_s() if books.in_flight or not quiet_since_s else quiet_since_s
             if not (wrong or books.in_flight or books.behind or books.unpublished):

@@ -31,7 +31,16 @@ def record(folder: Path, pids: Mapping[str, int], seconds: float) -> list[str]:
 
 
 def _start(file: Path, pid: int, seconds: float) -> subprocess.Popen[str]:
-    options = ("--format", "raw", "--rate", str(PER_SECOND), "--duration", str(math.ceil(seconds)), "--function")
+    options = (
+        "--format",
+        "raw",
+        "--rate",
+        str(PER_SECOND),
+        "--duration",
+        str(math.ceil(seconds)),
+        "--function",
+        "--gil",
+    )
     return subprocess.Popen(
         [PY_SPY, "record", "--pid", str(pid), "--output", file, *options],
         stdout=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ import signal
 import click
 
 from scripts.benchmarks.choreographed import choreographed
+from scripts.benchmarks.document import document
 from scripts.benchmarks.mixed import mixed
 from scripts.benchmarks.orchestrated import orchestrated
 from scripts.benchmarks.parked import parked
@@ -22,6 +23,7 @@ def main() -> None:
 
 
 main.add_command(choreographed)
+main.add_command(document)
 main.add_command(mixed)
 main.add_command(orchestrated)
 main.add_command(parked)

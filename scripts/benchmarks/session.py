@@ -29,11 +29,10 @@ class Session:
         self.plan = plan
         self.machine = machine.describe(folder)
         self.measured: list[Turns] = []
-        self._only_data = plan.as_json or plan.as_markdown
 
     def say(self, lines: Iterable[str]) -> None:
         """What is no figure."""
-        print("\n".join(lines), file=sys.stderr if self._only_data else sys.stdout, flush=True)
+        print("\n".join(lines), file=sys.stderr if self.plan.as_json else sys.stdout, flush=True)
 
     async def measure(
         self,
@@ -48,6 +47,8 @@ class Session:
             turns = await take_turns(
                 subjects, common=common, in_flight=in_flight, rounds=plan.rounds, seconds=plan.seconds, spent=spent
             )
+            if plan.as_markdown and not self.measured:
+                self.say(["", *HEAD])
             self.measured.append(turns)
             self._show(turns, (remarks or {}).get(in_flight, ""))
         if plan.profile is not None:
@@ -85,8 +86,6 @@ def session(plan: Plan, folder: Path, x: str = "in_flight") -> Iterator[Session]
     spare_the_collector()  # as the parts do, so that the client is no slower than they are
     running = Session(plan, folder)
     running.say([running.machine])
-    if plan.as_markdown:
-        print("\n".join(HEAD), flush=True)
     yield running
     if plan.plot is not None:
         from scripts.benchmarks import plot  # takes half a second

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.benchmarks.document import blocks, replaced
 from scripts.benchmarks.load import Round
 from scripts.benchmarks.profiles import summary
 from scripts.benchmarks.turns import HEAD, Subject, Turns
@@ -63,3 +64,13 @@ def test_a_profile_is_summed_up_by_who_works_and_by_who_calls(tmp_path: Path) ->
     assert lines[0].startswith("orders: 40 samples")
     assert lines[1:4] == ["itself", "75.0 %  work (a.py)", "25.0 %  main (a.py)"]
     assert lines[4:6] == ["with what it calls", "100.0 %  main (a.py)"]
+
+
+def test_a_document_holds_what_its_benchmarks_printed() -> None:
+    text = (
+        "A\n<!-- scripts/bench one -->\nold\n<!-- end -->\nB\n<!-- scripts/bench two --x 1 -->\nold\n<!-- end -->\nC\n"
+    )
+    assert blocks(text) == [("one", "old\n"), ("two --x 1", "old\n")]
+    new = replaced(text, "two --x 1", "a table\n")
+    assert blocks(new) == [("one", "old\n"), ("two --x 1", "a table\n")]
+    assert new.replace("a table", "old") == text

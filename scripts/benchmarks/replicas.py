@@ -49,7 +49,7 @@ def replicas(plan: Plan, counts: tuple[int, ...]) -> None:
         session(plan, folder, x="replicas") as running,
         postgres.running_server() as server,
     ):
-        running.say(["PostgreSQL in memory, without syncs: what counts is processor time, not the disk"])
+        running.head(["PostgreSQL in memory, without syncs: what counts is processor time, not the disk"])
         for count in counts:
             (folder / str(count)).mkdir()
             with Parts(folder / str(count), database_url=server.fresh_database()) as parts:

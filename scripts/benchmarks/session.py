@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,8 +31,8 @@ class Session:
         self.machine = machine.describe(folder)
         self.measured: list[Turns] = []
 
-    def say(self, lines: Iterable[str]) -> None:
-        """What is no figure."""
+    def head(self, lines: Iterable[str]) -> None:
+        """What stands above the figures: where and how they were measured."""
         print("\n".join(lines), file=sys.stderr if self.plan.as_json else sys.stdout, flush=True)
 
     async def measure(
@@ -48,7 +49,7 @@ class Session:
                 subjects, common=common, in_flight=in_flight, rounds=plan.rounds, seconds=plan.seconds, spent=spent
             )
             if plan.as_markdown and not self.measured:
-                self.say(["", *HEAD])
+                self.head(["", *HEAD])
             self.measured.append(turns)
             self._show(turns, (remarks or {}).get(in_flight, ""))
         if plan.profile is not None:
@@ -77,7 +78,7 @@ class Session:
         recording = asyncio.create_task(asyncio.to_thread(profiles.record, folder, python, seconds))
         while not recording.done():
             await measure(subject.once, in_flight=max(self.plan.in_flight), seconds=1.0, spent=dict)
-        self.say(await recording)
+        print("\n".join(await recording), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -85,7 +86,10 @@ def session(plan: Plan, folder: Path, x: str = "in_flight") -> Iterator[Session]
     """A session; what it measured is drawn over `x`, a name in its rows, once it has ended well."""
     spare_the_collector()  # as the parts do, so that the client is no slower than they are
     running = Session(plan, folder)
-    running.say([running.machine])
+    load, _, _ = os.getloadavg()
+    running.head(
+        [running.machine, f"{plan.rounds} rounds of {plan.seconds:g} s; load of the machine before: {load:.1f}"]
+    )
     yield running
     if plan.plot is not None:
         from scripts.benchmarks import plot  # takes half a second

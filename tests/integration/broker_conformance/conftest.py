@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from stage import RealServer, Run, on_nats_server, on_the_model
+from servers import RealServer
+from stage import Run, on_nats_server, on_the_model
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
-from stage import Answers, RealServer, Scene, on_nats_server, on_the_model
+from servers import RealServer
+from stage import Answers, Scene, on_nats_server, on_the_model
 
 SEEDS = 2
 STEPS = 120

@@ -124,6 +124,7 @@ def _taken_apart_later() -> Iterator[None]:
     The garbage collector comes when it likes, and it closes coroutines, whose `finally` then runs.
     """
     gc.disable()
+    gc.freeze()  # what was there before is not looked through at the end: it is most of all objects
     before, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of coroutines that never began

@@ -14,10 +14,6 @@ from scripts.benchmarks.processor import Spent
 RAMP_S = 0.3
 
 
-class TooShort(Exception):
-    """A round ended before anything that it counts; measure longer, with --seconds."""
-
-
 class Incomplete(Exception):
     """A saga did not end as completed."""
 
@@ -37,7 +33,8 @@ async def measure(
 ) -> Round:
     """Keeps `in_flight` calls of `once` going, and counts those that end within `seconds` after a ramp.
 
-    The ramp takes until as many have ended as go at a time. Raises what a call raises.
+    The ramp takes until as many have ended as go at a time. Where none ends in time, it goes on until one has. Raises
+    what a call raises.
     """
     loop = _Loop(once, in_flight, seconds, spent)
     try:
@@ -46,10 +43,8 @@ async def measure(
                 group.create_task(loop.go_round())
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
-    if not loop.took_s:
-        raise TooShort(TooShort.__doc__)
     took_ms = [one * 1000 for one in loop.took_s]
-    return Round(len(took_ms) / seconds, percentile(took_ms, 0.5), percentile(took_ms, 0.99), loop.cpu_us())
+    return Round(len(took_ms) / loop.lasted_s, percentile(took_ms, 0.5), percentile(took_ms, 0.99), loop.cpu_us())
 
 
 class _Loop:
@@ -66,6 +61,7 @@ class _Loop:
         self._to_come = in_flight  # of those that end during the ramp
         self._ramp_ends = time.perf_counter() + RAMP_S
         self._ends = float("inf")
+        self.lasted_s = seconds
         self.took_s: list[float] = []
 
     async def go_round(self) -> None:
@@ -78,6 +74,9 @@ class _Loop:
                 self._ramp(now)
             elif now < self._ends:
                 self.took_s.append(now - began)
+            elif not self.took_s:
+                self.took_s.append(now - began)
+                self.lasted_s += now - self._ends
         self._spent_after = self._spent_after or self._spent()
 
     def cpu_us(self) -> Mapping[str, float]:

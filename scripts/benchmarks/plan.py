@@ -15,7 +15,7 @@ import nats.errors
 import uvloop
 
 from scripts.benchmarks.alike import Unlike
-from scripts.benchmarks.load import Incomplete, TooShort
+from scripts.benchmarks.load import Incomplete
 from scripts.benchmarks.parts import PartFailed
 
 IN_FLIGHT, QUICK_IN_FLIGHT = (1, 16, 64, 256), (1, 16)
@@ -24,7 +24,7 @@ SECONDS, QUICK_SECONDS = 1.5, 0.3
 # As many sagas as an orchestrator runs at once, and as many calls as it serves, unless told otherwise.
 IN_FLIGHT_MAX = 1024
 
-_FAILURES = (PartFailed, TooShort, Incomplete, Unlike, grpc.aio.AioRpcError, nats.errors.Error, OSError)
+_FAILURES = (PartFailed, Incomplete, Unlike, grpc.aio.AioRpcError, nats.errors.Error, OSError)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 

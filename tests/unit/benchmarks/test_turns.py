@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -62,12 +63,14 @@ async def test_a_call_that_fails_ends_the_measurement_with_its_own_error() -> No
         await load.measure(once, in_flight=3, seconds=1, spent=dict)
 
 
-async def test_a_round_that_counts_nothing_is_no_figure() -> None:
+async def test_a_round_in_which_nothing_ends_in_time_lasts_until_something_has() -> None:
     async def once() -> None:
         await asyncio.sleep(0.05)
 
-    with pytest.raises(load.TooShort, match="--seconds"):
-        await load.measure(once, in_flight=1, seconds=0.001, spent=dict)
+    measured = await load.measure(once, in_flight=3, seconds=0.001, spent=lambda: {"client": time.process_time()})
+    assert measured.p50_ms >= 50
+    assert 0 < measured.per_second <= 20
+    assert measured.cpu_us["client"] > 0
 
 
 def test_ratios_are_of_neighbours() -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from console.audit import Books, books_of
+from eventbus import exhausted
 from eventbus.dead_letters import MESSAGE, REASON
 from eventbus.streams import DEAD_LETTERS
 from mesh.backoff import Backoff
@@ -39,8 +40,8 @@ SETTLED_WITHIN_S = 150.0
 LOOK_AFTER_S = Backoff(first_s=1.0, max_s=10.0)
 # After so long with nothing in flight, what is wrong stays wrong.
 STAYS_WRONG_S = 30.0
-# Why an event may be a dead letter, after being delivered too often.
-PASSING = {"DATABASE_UNAVAILABLE"}
+# Why an event may be a dead letter: it was delivered too often, in times as bad as these.
+PASSING = {"DATABASE_UNAVAILABLE", exhausted.REASON}
 
 
 @dataclass

@@ -10,7 +10,7 @@ stand models that fail as a seed says.
     troubles    makes what was planned go wrong
     world       the processes, and who starts them again
     process     what a kill, a pause and a crash at any await do; loop: virtual time, each callback in its process
-    network, rpc, call, links    what is between the processes: delays, losses, partitions; gRPC; the broker's connections
+    network, rpc, call, links    between the processes: delays, losses, partitions; gRPC; the broker's connections
     disk        their databases: SQLite, in memory, which outlives whoever opened it
     chance      the time, random numbers and ids, from the seed
     campaign    many seeds, on all cores; shrinking: a failing plan, as small as it goes

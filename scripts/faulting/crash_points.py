@@ -37,7 +37,8 @@ PROCESS = "fulfil-order"
 FORWARD = frozenset(("RecordOrder", "ReserveStock", "AuthorizePayment", "BookShipment", "ConfirmOrder"))
 FORWARD |= {"CapturePayment", "DispatchShipment", "CompleteOrder"}
 BACK = frozenset(("CancelOrder", "ReleaseStock", "VoidPayment", "CancelBooking", "CloseOrder"))
-POINTS = tuple((side, method) for method in sorted(FORWARD | BACK) for side in ("call", "reply"))
+METHODS = tuple(sorted(FORWARD | BACK))
+SIDES = ("call", "reply")
 
 CALL_S, START_S = 5.0, 30.0
 ENDED = (SagaStatus.SAGA_STATUS_COMPLETED, SagaStatus.SAGA_STATUS_COMPENSATED)
@@ -52,11 +53,12 @@ class CrashPoints(Fault):
     )
     proof = ("deaths before a call", "deaths after an answer", "sagas ended by the next process")
     orders_each = 10
-    orders_short = 50
+    orders_short = 30
 
     async def strike(self, ground: Ground) -> None:
         """See Fault."""
-        points = ground.rng.sample(POINTS, len(POINTS))
+        before, after = ([(side, one) for one in ground.rng.sample(METHODS, len(METHODS))] for side in SIDES)
+        points = [point for both in zip(before, after, strict=True) for point in both]
         async with _running(ground) as mortal:
             async for number in ground.moments(self.orders_each):
                 side, method = points[number % len(points)]

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from scripts.faulting.ground import Ground
 
+# Orders that were under way when it was done. A fault that meets none shows nothing.
+MET = "orders met under way"
+
 # Stalled orders are healed, and unanswered events delivered again, within seconds instead of a quarter of a minute.
 IMPATIENT = {"ENSEMBLE_STALLED_AFTER_S": "2", "ENSEMBLE_ACK_WAIT_S": "2"}
 
@@ -35,6 +38,7 @@ class Fault(ABC):
     name: ClassVar[str]  # as on the command line
     does: ClassVar[str]  # one line
     proof: ClassVar[tuple[str, ...]]  # counts of the ground; a run in which one of them is 0 has failed
+    met: ClassVar[str] = MET  # the count of those that it met; likewise
     orders_each: ClassVar[int] = 16  # so many orders come between two strikes
     at_once: ClassVar[int] = 8  # so many customers at a time
     orders_short: ClassVar[int] = 32  # of the run in the default suite; 0: it has a test of its own there

@@ -29,7 +29,7 @@ class FullDisk(Fault):
     )
     proof = ("times full", "transactions that SQLite refused", "writes that nats-server refused", "parts killed")
     orders_each = 12
-    orders_short = 24
+    orders_short = 12
     logs_errors = True
 
     def __init__(self) -> None:
@@ -50,13 +50,12 @@ class FullDisk(Fault):
     async def strike(self, ground: Ground) -> None:
         """See Fault."""
         async for number in ground.moments(self.orders_each):
-            killed = ground.rng.choice(PARTS)
+            killed = ground.rng.choice(PARTS) if number % 2 == 0 else ""
             said = _said(ground)
             filling = asyncio.create_task(self._fill(), name="fill the disk")
             try:
                 await asyncio.sleep(FULL_S / 2)
-                if number % 2:
-                    pid = ground.send(killed, signal.SIGKILL)
+                pid = ground.send(killed, signal.SIGKILL) if killed else 0
                 await asyncio.sleep(FULL_S / 2)
             finally:
                 filling.cancel()
@@ -66,7 +65,7 @@ class FullDisk(Fault):
             ground.counts["times full"] += 1
             ground.counts["transactions that SQLite refused"] += sqlite
             ground.counts["writes that nats-server refused"] += nats
-            if number % 2:
+            if killed:
                 await ground.replaced(killed, pid)
                 ground.counts["parts killed"] += 1
 

@@ -18,16 +18,13 @@ from console.client import MeshClient
 from console.supervisor import ORCHESTRATOR
 from mesh.addresses import BROKER, MeshFile
 from mesh.settings import Settings
-from scripts.faulting.fault import Place
+from scripts.faulting.fault import MET, Place
 from scripts.faulting.orders import Orders
 from services import SERVICES
 
 T = TypeVar("T")
 
 PARTS = (*SERVICES, ORCHESTRATOR, BROKER)
-
-# A count of every run: a fault that meets no orders shows nothing.
-MET = "orders met under way"
 
 
 class Stuck(Exception):

@@ -23,7 +23,7 @@ class Pauses(Fault):
     does = f"SIGSTOP of three parts at a time, for {SHORT_S} s or past leases and ack waits ({LONG_S} s), then SIGCONT"
     proof = tuple(f"{part} stopped past leases" for part in PARTS)
     orders_each = 12
-    orders_short = 48
+    orders_short = 36
 
     async def strike(self, ground: Ground) -> None:
         """See Fault."""

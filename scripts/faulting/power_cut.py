@@ -27,10 +27,11 @@ class PowerCut(Fault):
 
     name = "power-cut"
     does = "the disk of the mesh loses what was not synced, and every process is killed, in the middle of orders"
-    proof = ("power cuts", CUT, "unsynced bytes of the canary lost")
+    proof = ("power cuts", "unsynced bytes of the canary lost")
+    met = CUT
     orders_each = 4
     orders_cut = 8  # so many more come right before a cut
-    orders_short = 24
+    orders_short = 12
     logs_errors = True
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from console import audit
 from scripts.customers import PATIENCE_S
 from scripts.faulting.fault import Fault, NotPossible
-from scripts.faulting.ground import MET, Ground, Stuck
+from scripts.faulting.ground import Ground, Stuck
 from scripts.faulting.logs import unhandled
 from scripts.faulting.result import Result
 
@@ -66,7 +66,9 @@ def judge(fault: Fault, ground: Ground, books: audit.Books) -> Iterator[str]:
     """What does not hold after a run."""
     yield from ground.faults
     yield from books.faults
-    yield from (f"the fault did not happen: none {what}" for what in (MET, *fault.proof) if not ground.counts[what])
+    yield from (
+        f"the fault did not happen: none {what}" for what in (fault.met, *fault.proof) if not ground.counts[what]
+    )
     yield from (f"no order was {end.lower()}: too few of them" for end in _missing_ends(ground))
     if (known := sum(books.orders.values())) < ground.orders.acknowledged:
         yield f"{ground.orders.acknowledged} orders were acknowledged, and the books know {known}"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from console.audit import Books
-from scripts.faulting.fault import Fault, NotPossible, Place
-from scripts.faulting.ground import MET, Ground
+from scripts.faulting.fault import MET, Fault, NotPossible, Place
+from scripts.faulting.ground import Ground
 from scripts.faulting.logs import unhandled
 from scripts.faulting.report import markdown
 from scripts.faulting.result import FAILED, HELD, NOT_POSSIBLE, Result

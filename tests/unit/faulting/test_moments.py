@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.faulting.fault import Place
-from scripts.faulting.ground import MET, Ground, Stuck
+from scripts.faulting.fault import MET, Place
+from scripts.faulting.ground import Ground, Stuck
 from scripts.faulting.orders import Orders
 
 

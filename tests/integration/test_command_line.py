@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from subprocess import CompletedProcess
 from typing import Any
@@ -156,7 +158,11 @@ async def test_a_part_that_is_killed_is_started_again_with_a_line_that_says_so(m
 
 
 def test_status_exits_1_where_a_part_does_not_serve(mesh: RunningMesh) -> None:
-    mesh.kill("notifications")
-    done = ensemble("status", "--json", data=mesh.data)
+    paused = mesh.pid_of("notifications")  # not killed: it would be back before anybody looked
+    os.kill(paused, signal.SIGSTOP)
+    try:
+        done = ensemble("status", "--json", data=mesh.data)
+    finally:
+        os.kill(paused, signal.SIGCONT)
     states = {part["name"]: part["state"] for part in json.loads(done.stdout)["parts"]}
     assert (done.returncode, states["notifications"], states["orders"]) == (1, "UNREACHABLE", "SERVING")

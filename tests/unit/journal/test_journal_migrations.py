@@ -214,7 +214,7 @@ async def test_an_ordinary_start_does_not_import_alembic(tmp_path: Path) -> None
     await (await opened(Settings(data=tmp_path), JOURNAL)).close()
     code = (
         "-c import asyncio, sys; from pathlib import Path; import orchestrator.__main__ as main\n"
-        "async def run(): await main.open_database(main.Settings(), main.NAME, main.JOURNAL).close()\n"
+        "async def run(): await main.REAL.database(main.Settings(), main.NAME, main.JOURNAL).close()\n"
         "asyncio.run(run()); print('alembic' in sys.modules)"
     )
     ended = python(code, ENSEMBLE_DATA=str(tmp_path))

@@ -9,12 +9,12 @@ from shop.orders.v1.orders_pb2 import Coordination
 from tests.e2e.business import expected, mixed, run_all, set_stock, settled_books
 from tests.harness import RunningMesh
 
-ORDERS = 500
+ORDERS = 200
 AT_ONCE = 50
 
 
 @pytest.mark.parametrize("style", ["ORCHESTRATED", "CHOREOGRAPHED"])
-async def test_five_hundred_orders_all_end_and_the_books_are_exact(
+async def test_two_hundred_orders_all_end_and_the_books_are_exact(
     mesh: RunningMesh, client: MeshClient, style: str
 ) -> None:
     customer = f"load-{style}"

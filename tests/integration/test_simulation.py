@@ -43,7 +43,7 @@ def test_a_seed_replays_exactly_whatever_was_run_before_it() -> None:
 
 
 def test_a_seed_that_fails_is_told_made_smaller_and_can_be_had_again() -> None:
-    failed = simulate("--mutant", "no-re-emission", "--seeds", "20", "--stop")
+    failed = simulate("--mutant", "no-inbox", "--seeds", "20", "--stop")
     assert failed.returncode == 1, failed.stdout
     assert "FAILED" in failed.stdout
     again = re.search(r"made smaller \(scripts/simulate (.*)\):", failed.stderr)

@@ -136,7 +136,7 @@ def test_calls_of_the_dead_may_arrive_when_another_has_taken_over(enumeration: E
 
 @pytest.mark.parametrize("scenario", ["completing", "declined", "waiting", "a child"])
 def test_the_next_process_may_die_too(enumeration: Enumeration) -> None:
-    enumeration.every_pair(every=5)
+    enumeration.every_pair(every=8)
     enumeration.end()
 
 

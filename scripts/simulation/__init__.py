@@ -4,7 +4,7 @@ The processes run what real ones run: the engine, the participants, the reactor,
 nats-py's client and the command of each `host`. In the place of what a process reaches beyond itself (mesh.outside)
 stand models that fail as a seed says.
 
-    plan        what happens in one simulation, drawn from the seed
+    plan        what happens in one simulation; drawing: of a seed; scenarios: what chance alone meets seldom
     trial       runs a plan to its end, mends everything, and reads the books
     customers   who orders, cancels, hands over and adopts; promises: what they were told, and whether it is kept
     troubles    makes what was planned go wrong

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts.simulation.mutants import MUTANTS
+from scripts.simulation.mutants import ALL
 from scripts.simulation.mutation import mutate
 
 if TYPE_CHECKING:  # what is mutated must not be imported before it is
@@ -37,7 +37,7 @@ class _Indexes(click.ParamType[tuple[int, ...]]):
 @click.option("--stop", is_flag=True, help="Stop at the first seed that fails.")
 @click.option("--seed", type=click.IntRange(0), help="Run this one only, and tell what happens in it.")
 @click.option("--only", type=_Indexes(), help="With --seed: with these items of its plan only, as 0,3,5.")
-@click.option("--mutant", type=click.Choice(sorted(MUTANTS)), help="With a safeguard taken away; see scripts/mutants.")
+@click.option("--mutant", type=click.Choice(sorted(ALL)), help="With a safeguard taken away; see scripts/mutants.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def main(
     seeds: int,
@@ -55,7 +55,7 @@ def main(
     if only is not None and seed is None:
         raise click.UsageError("--only belongs to --seed: it names items of one plan")
     if mutant:
-        mutate(MUTANTS[mutant])
+        mutate(ALL[mutant])
         jobs = 1  # the mutant is in this process only
     again = f"scripts/simulate{f' --mutant {mutant!r}' if mutant else ''} --seed"
     if seed is not None:
@@ -70,7 +70,7 @@ def _hash_alike() -> None:
 
 
 def _one(seed: int, only: tuple[int, ...] | None, as_json: bool) -> int:
-    from scripts.simulation.plan import draw
+    from scripts.simulation.drawing import draw
     from scripts.simulation.trial import run
 
     plan = draw(seed)
@@ -126,7 +126,7 @@ def _summary(tally: Tally) -> str:
 
 def _smaller(seed: int, again: str) -> str:
     """A failing seed, as small as it goes, and how to have it again."""
-    from scripts.simulation.plan import draw
+    from scripts.simulation.drawing import draw
     from scripts.simulation.shrinking import shrink
     from scripts.simulation.trial import run
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from scripts.simulation.plan import draw
+from scripts.simulation.drawing import draw
 from scripts.simulation.trial import Verdict, run
 
 # Seeds that a process runs until it says how far it is.

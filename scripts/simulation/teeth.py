@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import click
 
-from scripts.simulation.mutants import MUTANTS
+from scripts.simulation.mutants import ALL, MUTANTS, SETTLED
 from scripts.simulation.mutation import ROOT, Mutant
 
 
@@ -34,11 +34,12 @@ class Bite:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def main(names: tuple[str, ...], seeds: int, jobs: int, as_list: bool, as_json: bool) -> None:
     """Takes one safeguard of the mesh away at a time, and shows which seed of the simulation notices."""
-    if unknown := sorted(set(names) - set(MUTANTS)):
+    if unknown := sorted(set(names) - set(ALL)):
         raise click.UsageError(f"there is no mutant {unknown[0]!r}; `scripts/mutants --list` says which there are")
-    chosen = [MUTANTS[name] for name in names or MUTANTS]
+    chosen = [ALL[name] for name in names or MUTANTS]
     if as_list:
         print("\n".join(f"{mutant.name}: without the rule that {mutant.without}" for mutant in chosen))
+        print("\n".join(f"not run unless named, as no seed catches it: {name}: {why}" for name, why in SETTLED.items()))
         return
     bites = []
     for bite in _bites(chosen, seeds, jobs):

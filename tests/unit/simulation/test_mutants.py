@@ -6,17 +6,23 @@ import ast
 
 import pytest
 
-from scripts.simulation.mutants import MUTANTS
-from scripts.simulation.mutation import Edit, Mutant, mutate
+from scripts.simulation.mutants import ALL, MUTANTS, SETTLED
+from scripts.simulation.mutation import ROOT, Edit, Mutant, mutate
 
 
 def test_there_are_at_least_twenty() -> None:
     assert len(MUTANTS) >= 20
 
 
-@pytest.mark.parametrize("name", sorted(MUTANTS))
+def test_of_each_that_is_not_run_it_is_said_what_stands_behind_it() -> None:
+    assert ALL.keys() - MUTANTS.keys() == SETTLED.keys()
+    for why in SETTLED.values():
+        assert (ROOT / why.split()[-1]).exists()
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
 def test_each_can_be_made_of_the_present_sources(name: str) -> None:
-    sources = MUTANTS[name].sources()
+    sources = ALL[name].sources()
     assert sources
     for source in sources.values():
         ast.parse(source)

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from scripts.simulation.plan import FAULTS, Fault, draw, told
+from scripts.simulation.drawing import FAULTS, draw
+from scripts.simulation.plan import Fault, told
 from scripts.simulation.shrinking import TRIALS_MAX, shrink
 
 

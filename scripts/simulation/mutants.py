@@ -304,11 +304,11 @@ _SURVIVORS = (
     ),
 )
 SETTLED = {
-    "join-consumed": "healing starts a case from its first event, so all events of a join come again, not one alone. The "
-    "rule is needed where one is replayed by itself, as a dead letter is: scripts/model, "
+    "join-consumed": "healing starts a case from its first event, so all events of a join come again, and not one alone; "
+    "where one does, as a dead letter that is put back, the rule is needed: scripts/model, and "
     "tests/unit/participant/test_joins_in_any_order.py",
-    "stale-lease-trusted": "a heartbeat tells an orchestrator within 0.8 s what was taken from it, and the ledgers let no "
-    "step through twice: what is at stake is the picture of a saga, not its effects. "
+    "stale-lease-trusted": "a heartbeat tells an orchestrator within 0.8 s what was taken from it, and the ledgers let "
+    "no step through twice: at stake is the picture of a saga, and none of its effects: "
     "tests/unit/journal/test_fencing.py",
 }
 ALL = MUTANTS | {mutant.name: mutant for mutant in _SURVIVORS}

@@ -52,24 +52,6 @@ def test_floor_and_saga_are_measured_on_both_kinds_of_participants(tmp_path: Pat
     assert not still_running(tmp_path)
 
 
-def test_the_chain_by_hand_and_the_choreography_are_measured_on_both_ways(tmp_path: Path) -> None:
-    bench = start(tmp_path, "choreographed", *SHORT, "--json")
-    output, errors = bench.communicate(timeout=90)
-    assert bench.returncode == 0, errors  # also that both published the same events, for the same order
-    rows = [json.loads(line) for line in output.splitlines()]
-    assert [(row["subject"], row["way"], row["sync"], row["in_flight"]) for row in rows] == [
-        ("floor", "order", "always", 4),
-        ("choreography", "order", "always", 4),
-        ("floor", "tail", "always", 4),
-        ("choreography", "tail", "always", 4),
-    ]
-    for row in rows:
-        assert all(row[figure] > 0 for figure in FIGURES), row
-        assert "nats-py" in row["machine"]
-    assert not list(tmp_path.iterdir())
-    assert not still_running(tmp_path)
-
-
 def test_both_styles_at_once_are_measured_and_drawn(tmp_path: Path) -> None:
     plot, work = tmp_path / "mixed.svg", tmp_path / "work"
     work.mkdir()

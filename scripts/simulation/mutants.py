@@ -304,8 +304,8 @@ _SURVIVORS = (
     ),
 )
 SETTLED = {
-    "join-consumed": "healing starts a case from its first event, so all events of a join come again, and not one alone; "
-    "where one does, as a dead letter that is put back, the rule is needed: scripts/model, and "
+    "join-consumed": "healing starts a case from its first event, so all events of a join come again, and not one "
+    "alone; where one does, as a dead letter that is put back, the rule is needed: scripts/model, and "
     "tests/unit/participant/test_joins_in_any_order.py",
     "stale-lease-trusted": "a heartbeat tells an orchestrator within 0.8 s what was taken from it, and the ledgers let "
     "no step through twice: at stake is the picture of a saga, and none of its effects: "

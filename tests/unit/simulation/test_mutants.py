@@ -6,6 +6,7 @@ import ast
 
 import pytest
 
+import mesh.clock
 from scripts.simulation.mutants import ALL, MUTANTS, SETTLED
 from scripts.simulation.mutation import ROOT, Edit, Mutant, mutate
 
@@ -35,6 +36,7 @@ def test_a_mutant_whose_text_is_gone_says_so() -> None:
 
 
 def test_what_is_imported_already_cannot_be_mutated() -> None:
+    assert mesh.clock.WallClock
     late = Mutant("late", "nothing", (Edit("mesh/clock.py", "class WallClock:", "class WallClock :"),))
     with pytest.raises(RuntimeError, match=r"too late: mesh.clock"):
         mutate(late)

@@ -17,6 +17,7 @@ from eventbus.consumer import Consumer
 from eventbus.dead_letter_reader import DeadLetterReader
 from mesh import lifecycle, telemetry
 from mesh.addresses import Addresses
+from mesh.backoff import Backoff
 from mesh.changes import Changes
 from mesh.contract import Contract
 from mesh.errors import Unavailable
@@ -77,7 +78,7 @@ async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None, ou
     consumer = Consumer(bus, TRACKER, tracker.SUBJECTS, following.handle, settings)
     letters = DeadLetterReader(bus, TRACKER, following.read_dead_letter, settings)
     stalled = Stalled(contract, database, changes, engine.driven, following.is_behind, settings.stalled_after_s)
-    if count := await engine.join():
+    if count := await _join(engine, life):
         log.info("%d sagas go on", count)
     life.spawn("database", database.watch())
     life.spawn("journal", engine.write_for_ever())
@@ -103,6 +104,19 @@ async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None, ou
         await participants.close()
         await bus.close()
         await database.close()
+
+
+async def _join(engine: Engine, life: Lifecycle) -> int:
+    """Takes the lease once the journal can be written: a full disk, or a server that is started again, passes."""
+    for delay_s in Backoff(max_s=2.0).delays():
+        try:
+            return await engine.join()
+        except Unavailable as error:
+            if life.stopping.is_set():
+                raise
+            log.warning("the journal cannot be written yet: %s", error)
+        await asyncio.sleep(delay_s)
+    raise AssertionError("delays never end")
 
 
 async def _end(engine: Engine, within_s: float) -> None:

@@ -9,8 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,16 +61,37 @@ def up_detached(
     environment = dict(os.environ)
     if database_url:  # not in the command line, which everybody on the machine can read
         environment["ENSEMBLE_DATABASE_URL"] = database_url
-    with log.open("wb") as output:
-        supervisor = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+    supervisor = None
     try:
+        with log.open("wb") as output, _signals_held():
+            supervisor = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
         return _serving(data, supervisor, log)
     except BaseException:  # also Ctrl-C: what was started is ended
-        supervisor.terminate()
-        supervisor.wait(END_S)
+        if supervisor is not None:
+            supervisor.terminate()
+            supervisor.wait(END_S)
         raise
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """What is pressed meanwhile comes right afterwards: interrupted in the middle, nobody would know the process.
+
+    In the main thread, where signals come; in others nothing has to be held.
+    """
+    came: list[int] = []
+    here = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if here else ()
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for pressed in came:
+        signal.raise_signal(pressed)
 
 
 def _serving(data: Path, supervisor: subprocess.Popen[bytes], log: Path) -> MeshFile:

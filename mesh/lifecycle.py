@@ -18,6 +18,9 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from mesh import telemetry
+from mesh.settings import Settings, load_settings_or_exit
+
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -64,6 +67,13 @@ class Lifecycle:
         for task in (tasks := list(self._tasks)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run_part(name: str, main: Callable[[Settings, Lifecycle], Awaitable[None]]) -> None:
+    """Runs the process of a part to its end, with its settings from the environment, and its log on standard error."""
+    settings = load_settings_or_exit()
+    telemetry.configure_logging(name, settings.log_level)
+    run(lambda life: main(settings, life))
 
 
 def run(main: Callable[[Lifecycle], Awaitable[None]]) -> None:

@@ -15,7 +15,7 @@ from ensemble.orchestrator.v1 import orchestrator_pb2
 from eventbus.bus import EventBus
 from eventbus.consumer import Consumer
 from eventbus.dead_letter_reader import DeadLetterReader
-from mesh import lifecycle, telemetry
+from mesh import lifecycle
 from mesh.addresses import Addresses
 from mesh.backoff import Backoff
 from mesh.changes import Changes
@@ -24,7 +24,7 @@ from mesh.errors import Unavailable
 from mesh.lifecycle import Lifecycle
 from mesh.outside import REAL, Outside
 from mesh.server import Server, bind
-from mesh.settings import Settings, load_settings_or_exit
+from mesh.settings import Settings
 from orchestrator import tracker
 from orchestrator.api import OrchestratorService
 from orchestrator.engine import Engine
@@ -129,14 +129,8 @@ async def _end(engine: Engine, within_s: float) -> None:
 
 def main() -> None:
     """The command line."""
-    settings = load_settings_or_exit()
-    telemetry.configure_logging(NAME, settings.log_level)
     importlib.import_module("orchestrator.workflows")  # registers them
-
-    async def run(life: Lifecycle) -> None:
-        await host(settings, life)
-
-    lifecycle.run(run)
+    lifecycle.run_part(NAME, host)
 
 
 if __name__ == "__main__":

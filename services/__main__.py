@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 
-from mesh import lifecycle, telemetry
+from mesh import lifecycle
 from mesh.lifecycle import Lifecycle
-from mesh.settings import load_settings_or_exit
+from mesh.settings import Settings
 from services import SERVICES
 from services.participant.host import host
 
@@ -18,14 +18,12 @@ def main() -> None:
         print(f"usage: python -m services NAME, where NAME is one of {', '.join(SERVICES)}", file=sys.stderr)
         sys.exit(2)
     name = sys.argv[1]
-    settings = load_settings_or_exit()
-    telemetry.configure_logging(name, settings.log_level)
     module, _, servicer = SERVICES[name].partition(":")
 
-    async def run(life: Lifecycle) -> None:
+    async def serve(settings: Settings, life: Lifecycle) -> None:
         await host(getattr(importlib.import_module(module), servicer)(), settings, life)
 
-    lifecycle.run(run)
+    lifecycle.run_part(name, serve)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ python -m scripts.benchmarks.conductor
 
 from __future__ import annotations
 
-from mesh import lifecycle, telemetry
-from mesh.lifecycle import Lifecycle
-from mesh.settings import load_settings_or_exit
+from mesh import lifecycle
 from orchestrator.__main__ import NAME, host
 from orchestrator.saga import Saga
 from orchestrator.workflow import workflow
@@ -23,13 +21,7 @@ async def four_steps(saga: Saga, placed: OrderPlaced) -> None:
 
 def main() -> None:
     """The command line."""
-    settings = load_settings_or_exit()
-    telemetry.configure_logging(NAME, settings.log_level)
-
-    async def run(life: Lifecycle) -> None:
-        await host(settings, life)
-
-    lifecycle.run(run)
+    lifecycle.run_part(NAME, host)
 
 
 if __name__ == "__main__":

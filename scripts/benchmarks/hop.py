@@ -8,13 +8,14 @@ Which line it is says ENSEMBLE_CONTRACTS; the generated code has to be on the im
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
 
-from mesh import lifecycle, telemetry
+from mesh import lifecycle
 from mesh.lifecycle import Lifecycle
-from mesh.settings import Settings, load_settings_or_exit
+from mesh.settings import Settings
 from orchestrator import __main__ as orchestrator
 from orchestrator.saga import Saga
 from orchestrator.workflow import workflow
@@ -61,14 +62,8 @@ async def serve(name: str, settings: Settings, life: Lifecycle) -> None:
 
 def main() -> None:
     """The command line."""
-    settings = load_settings_or_exit()
     name = sys.argv[1]
-    telemetry.configure_logging(name, settings.log_level)
-
-    async def run(life: Lifecycle) -> None:
-        await serve(name, settings, life)
-
-    lifecycle.run(run)
+    lifecycle.run_part(name, partial(serve, name))
 
 
 if __name__ == "__main__":

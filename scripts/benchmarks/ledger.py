@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from mesh import lifecycle, telemetry
-from mesh.lifecycle import Lifecycle
-from mesh.settings import load_settings_or_exit
+from mesh import lifecycle
 from scripts.benchmarks.chain import ANSWERS
 from services.participant import Step
 from services.participant.host import host
@@ -95,14 +93,8 @@ assert SERVICERS.keys() == ANSWERS.keys()
 
 def main() -> None:
     """The command line."""
-    settings = load_settings_or_exit()
     name = sys.argv[1]
-    telemetry.configure_logging(name, settings.log_level)
-
-    async def run(life: Lifecycle) -> None:
-        await host(SERVICERS[name](), settings, life)
-
-    lifecycle.run(run)
+    lifecycle.run_part(name, lambda settings, life: host(SERVICERS[name](), settings, life))
 
 
 if __name__ == "__main__":

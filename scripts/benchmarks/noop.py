@@ -13,9 +13,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from mesh import lifecycle, telemetry
+from mesh import lifecycle
 from mesh.lifecycle import Lifecycle
-from mesh.settings import load_settings_or_exit
+from mesh.settings import Settings
 from scripts.benchmarks.chain import ANSWERS, CONTRACTS
 
 
@@ -46,15 +46,13 @@ async def serving(name: str, listen: str) -> AsyncIterator[None]:
 
 def main() -> None:
     """The command line."""
-    settings = load_settings_or_exit()
     name = sys.argv[1]
-    telemetry.configure_logging(name, settings.log_level)
 
-    async def run(life: Lifecycle) -> None:
+    async def run(settings: Settings, life: Lifecycle) -> None:
         async with serving(name, settings.listen):
             await life.stopped()
 
-    lifecycle.run(run)
+    lifecycle.run_part(name, run)
 
 
 if __name__ == "__main__":

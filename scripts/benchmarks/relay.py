@@ -15,6 +15,7 @@ import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import nats
@@ -24,9 +25,9 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
 from eventbus.streams import EVENTS, STREAMS
-from mesh import lifecycle, telemetry
+from mesh import lifecycle
 from mesh.lifecycle import Lifecycle
-from mesh.settings import Settings, load_settings_or_exit
+from mesh.settings import Settings
 from scripts.benchmarks import noop
 from shop.inventory.v1.events_pb2 import StockReserved
 from shop.orders.v1.events_pb2 import OrderCompleted, OrderConfirmed, OrderPlaced
@@ -147,14 +148,8 @@ async def serve(name: str, settings: Settings, life: Lifecycle) -> None:
 
 def main() -> None:
     """The command line."""
-    settings = load_settings_or_exit()
     name = sys.argv[1]
-    telemetry.configure_logging(name, settings.log_level)
-
-    async def run(life: Lifecycle) -> None:
-        await serve(name, settings, life)
-
-    lifecycle.run(run)
+    lifecycle.run_part(name, partial(serve, name))
 
 
 if __name__ == "__main__":

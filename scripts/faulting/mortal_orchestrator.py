@@ -11,11 +11,11 @@ import os
 import signal
 from pathlib import Path
 
-from mesh import identity, lifecycle, telemetry
+from mesh import identity, lifecycle
 from mesh.addresses import Addresses
 from mesh.contract import Method
 from mesh.lifecycle import Lifecycle
-from mesh.settings import Settings, load_settings_or_exit
+from mesh.settings import Settings
 from orchestrator.__main__ import NAME, host
 from orchestrator.asking import Tell
 from orchestrator.participants import Answer, Participants
@@ -54,10 +54,8 @@ async def run(settings: Settings, life: Lifecycle) -> None:
 
 def main() -> None:
     """The command line."""
-    settings = load_settings_or_exit()
-    telemetry.configure_logging(NAME, settings.log_level)
     importlib.import_module("orchestrator.workflows")  # registers them
-    lifecycle.run(lambda life: run(settings, life))
+    lifecycle.run_part(NAME, run)
 
 
 if __name__ == "__main__":

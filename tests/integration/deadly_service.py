@@ -9,9 +9,7 @@ import os
 import signal
 
 from eventbus import consumer
-from mesh import lifecycle, telemetry
-from mesh.lifecycle import Lifecycle
-from mesh.settings import load_settings_or_exit
+from mesh import lifecycle
 from services.inventory.service import InventoryService
 from services.participant import Step
 from services.participant.host import host
@@ -29,13 +27,7 @@ class DeadlyInventory(InventoryService):
 
 def main() -> None:
     consumer.APART_FROM = 2  # fewer deaths for the test to wait for
-    settings = load_settings_or_exit()
-    telemetry.configure_logging("inventory", settings.log_level)
-
-    async def run(life: Lifecycle) -> None:
-        await host(DeadlyInventory(), settings, life)
-
-    lifecycle.run(run)
+    lifecycle.run_part("inventory", lambda settings, life: host(DeadlyInventory(), settings, life))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,10 @@ TRACKER = "tracker"
 
 
 async def host(settings: Settings, life: Lifecycle, asks: Asks | None = None, outside: Outside = REAL) -> None:
-    """Serves the orchestrator until the process is asked to stop. `asks` stands in for the real participants."""
+    """Serves the orchestrator until the process is asked to stop.
+
+    `asks` stands in for the real participants; `outside` is what the process reaches beyond itself.
+    """
     database = outside.database(settings, NAME, JOURNAL)
     addresses = Addresses(settings, outside)
     contract = Contract.of_packages(*settings.contract_packages)

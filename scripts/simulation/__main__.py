@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -111,17 +112,20 @@ def _progress(tally: Tally, of: int) -> str:
 
 
 def _summary(tally: Tally) -> str:
-    faults = ", ".join(f"{count:,} {kind}" for kind, count in sorted(tally.happened.items()))
-    orders = ", ".join(f"{count:,} {status}" for status, count in sorted(tally.endings.items()))
     lines = [
         _progress(tally, tally.seeds),
-        f"orders: {orders}",
-        f"what went wrong: {faults}",
+        f"orders: {_counts(tally.endings)}",
+        f"what went wrong: {_counts(tally.happened)}",
+        f"what came of it: {_counts(tally.harm)}",
         f"{tally.virtual_s / 3600:.1f} hours of virtual time in {tally.seconds:.0f} s",
     ]
     for seed, faults_of in sorted(tally.failed.items())[:10]:
         lines += [f"seed {seed} FAILED:", *(f"  {fault}" for fault in faults_of[:5])]
     return "\n".join(lines)
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "none"
 
 
 def _smaller(seed: int, again: str) -> str:
@@ -138,8 +142,7 @@ def _smaller(seed: int, again: str) -> str:
 
 
 def _told(verdict: Verdict) -> list[str]:
-    orders = ", ".join(f"{count} {status}" for status, count in sorted(verdict.endings.items())) or "none"
-    lines = [f"orders: {orders}; {verdict.virtual_s:.1f} s of virtual time; trace {verdict.trace}"]
+    lines = [f"orders: {_counts(verdict.endings)}; {verdict.virtual_s:.1f} s of virtual time; trace {verdict.trace}"]
     return lines + [f"FAULT: {fault}" for fault in verdict.faults]
 
 

@@ -27,6 +27,7 @@ class Tally:
     failed: dict[int, list[str]] = field(default_factory=dict)  # what was wrong, by seed
     endings: Counter[str] = field(default_factory=Counter)  # orders
     happened: Counter[str] = field(default_factory=Counter)  # faults, by kind
+    harm: Counter[str] = field(default_factory=Counter)  # what came of them
     virtual_s: float = 0.0
     seconds: float = 0.0
 
@@ -40,6 +41,7 @@ class Tally:
         self.seeds += 1
         self.endings += verdict.endings
         self.happened += verdict.happened
+        self.harm += verdict.harm
         self.virtual_s += verdict.virtual_s
         if verdict.faults:
             self.failed[verdict.plan.seed] = verdict.faults
@@ -51,6 +53,7 @@ class Tally:
             "failed": {str(seed): faults for seed, faults in sorted(self.failed.items())},
             "orders": dict(sorted(self.endings.items())),
             "faults": dict(sorted(self.happened.items())),
+            "harm": dict(sorted(self.harm.items())),
             "virtual_s": round(self.virtual_s, 1),
             "seconds": round(self.seconds, 1),
             "seeds_per_second": round(self.rate, 2),

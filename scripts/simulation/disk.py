@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -38,8 +39,6 @@ class Disk:
     full: bool = False
     slow: float = 1.0  # a factor
     loses_answers: float = 0.0  # of its commits
-    refused: int = 0  # transactions, since it was full
-    unanswered: int = 0
 
 
 class Disks:
@@ -47,13 +46,14 @@ class Disks:
 
     def __init__(self, rng: random.Random) -> None:
         self.parts: dict[str, Disk] = {}
+        self.harm: Counter[str] = Counter()
         self._rng = rng
 
     def open(self, settings: Settings, name: str, *schemas: Schema) -> Opened:
         """In the place of mesh.databases.open_database."""
         if name not in self.parts:
             self.parts[name] = Disk(_blank(name, *schemas))
-        return Opened(self.parts[name], self._rng)
+        return Opened(self.parts[name], self._rng, self.harm)
 
     def look(self, reader: Callable[[dict[str, Connection]], T]) -> T:
         """Reads all databases at one moment."""
@@ -89,8 +89,9 @@ def _driver(database: InlineDatabase) -> sqlite3.Connection:
 class Opened:
     """A process's connection to the database of its part; see mesh.database.Database."""
 
-    def __init__(self, disk: Disk, rng: random.Random) -> None:
+    def __init__(self, disk: Disk, rng: random.Random, harm: Counter[str]) -> None:
         self._disk = disk
+        self._harm = harm
         self._rng = rng
         self._closed = False
         self._running: dict[asyncio.Task[object], None] = {}
@@ -117,11 +118,11 @@ class Opened:
         disk = self._disk
         await asyncio.sleep(self._rng.expovariate(1 / SYNC_S) * disk.slow)
         if disk.full:
-            disk.refused += 1
+            self._harm["transactions refused"] += 1
             raise Unavailable("nothing was changed, as the service's disk is full", reason="DATABASE_UNAVAILABLE")
         result = await disk.database.run(work)
         if disk.loses_answers and self._rng.random() < disk.loses_answers:
-            disk.unanswered += 1
+            self._harm["commits unanswered"] += 1
             raise Unavailable("the connection broke at the commit, which is in doubt", reason="DATABASE_UNAVAILABLE")
         await asyncio.sleep(self._rng.expovariate(1 / SYNC_S) * disk.slow)
         return result

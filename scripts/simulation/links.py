@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 from eventbus.testing import Kind
@@ -19,6 +20,7 @@ class Losses:
         self.lost: dict[Kind, float] = {}
         self.twice = 0.0  # of the deliveries
         self.late = 0.0
+        self.harm: Counter[str] = Counter()
 
 
 class BrokerLink:
@@ -34,11 +36,14 @@ class BrokerLink:
         """When each copy of a message arrives."""
         losses, rng = self._losses, self._rng
         if losses.lost and rng.random() < losses.lost.get(kind, 0.0):
+            losses.harm["messages of the broker lost"] += 1
             return ()
         delay_s = self._network.delay_s(self._part, BROKER)
         if kind is Kind.DELIVERY:
             if losses.late and rng.random() < losses.late:
+                losses.harm["deliveries late"] += 1
                 return (delay_s + rng.uniform(0, LATE_S),)
             if losses.twice and rng.random() < losses.twice:
+                losses.harm["deliveries twice"] += 1
                 return (delay_s, delay_s + rng.expovariate(1.0))
         return (delay_s,)

@@ -7,6 +7,7 @@ share its links. A link goes one way, so that a partition can, too. With nothing
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 HOP_S = 0.001
@@ -34,7 +35,7 @@ class Network:
 
     def __init__(self, rng: random.Random) -> None:
         self.weather = Weather()
-        self.counts = {"lost": 0, "held up": 0, "cut off": 0}  # messages: what shows that a fault really happened
+        self.harm: Counter[str] = Counter()
         self.trace = 0  # of all messages: two runs of one seed have the same
         self._rng = rng
 
@@ -44,7 +45,7 @@ class Network:
         factor = slow.get(sender, 1.0) * slow.get(receiver, 1.0) if slow else 1.0
         delay_s = self._rng.expovariate(1 / HOP_S) * factor
         if self.weather.held_up and self._rng.random() < self.weather.held_up:
-            self.counts["held up"] += 1
+            self.harm["messages held up"] += 1
             delay_s += self._rng.uniform(0, HELD_UP_S)
         self.trace = hash((self.trace, sender, receiver, delay_s))
         return delay_s
@@ -53,14 +54,14 @@ class Network:
         """Whether a connection breaks under a message."""
         if not self.weather.loss or self._rng.random() >= self.weather.loss:
             return False
-        self.counts["lost"] += 1
+        self.harm["connections broken under a message"] += 1
         return True
 
     def cut(self, sender: str, receiver: str) -> bool:
         """Whether nothing gets from one to the other now, and nobody is told."""
         if not self.weather.cut.get((sender, receiver)):
             return False
-        self.counts["cut off"] += 1
+        self.harm["tries cut off"] += 1
         return True
 
     def sever(self, link: Link) -> None:

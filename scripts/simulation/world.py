@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import random
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,6 +85,11 @@ class World:
     def seats_of(self, part: str) -> list[Seat]:
         """The processes of a part."""
         return [seat for seat in self.seats if seat.part == part]
+
+    def harm(self) -> Counter[str]:
+        """What came of all that went wrong: shows that it did."""
+        again = sum(seat.lives - 1 for seat in self.seats)
+        return self.network.harm + self.disks.harm + self.losses.harm + Counter({"processes started again": again})
 
     def stop(self, seat: Seat) -> None:
         """SIGTERM."""

@@ -62,7 +62,7 @@ class Joining(Protocol):
 
 
 async def host(servicer: object, settings: Settings, life: Lifecycle, outside: Outside = REAL) -> None:
-    """Serves a participant until the process is asked to stop."""
+    """Serves a participant until the process is asked to stop. `outside` is what it reaches beyond itself."""
     name = service_name(service_of(type(servicer)))
     own = [servicer.tables] if isinstance(servicer, WithTables) else []
     database = outside.database(settings, name, METADATA, *own)

@@ -147,4 +147,4 @@ def _told(verdict: Verdict) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="scripts/simulate")

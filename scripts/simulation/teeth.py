@@ -80,4 +80,4 @@ def _line(bite: Bite) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="scripts/mutants")

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc.aio
-from nats.aio.client import Client
 
-from mesh.database import Database, Schema
-from mesh.databases import open_database
 from mesh.settings import Settings
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+    from mesh.database import Database, Schema
 
 GrpcOptions = Sequence[tuple[str, Any]]
 
@@ -26,16 +28,32 @@ class OpensDatabases(Protocol):
         """The database of the part `name`, with its tables; raises OSError or DatabaseLost."""
 
 
+# What makes the real ends is imported by who makes one: half of a command's start would go into SQLAlchemy, which
+# most commands, and the supervisor, never use.
+
+
+def _database(settings: Settings, name: str, *schemas: Schema) -> Database:
+    from mesh.databases import open_database
+
+    return open_database(settings, name, *schemas)
+
+
+def _broker() -> Client:
+    from nats.aio.client import Client
+
+    return Client()
+
+
 @dataclass(frozen=True)
 class Outside:
     """Makes the ends of what a process reaches. The defaults are the real ones."""
 
-    database: OpensDatabases = open_database
+    database: OpensDatabases = _database
     server: Callable[[GrpcOptions], grpc.aio.Server] = lambda options: grpc.aio.server(options=options)
     channel: Callable[[str, GrpcOptions], grpc.aio.Channel] = lambda target, options: grpc.aio.insecure_channel(
         target, options=options
     )
-    broker: Callable[[], Client] = Client
+    broker: Callable[[], Client] = _broker
 
 
 REAL = Outside()

@@ -50,6 +50,23 @@ async def eventually(
         await asyncio.sleep(every_s)
 
 
+def send(pid: int, number: int) -> None:
+    """Sends a signal; after SIGSTOP it returns once the process has come to a halt.
+
+    On a busy machine that takes a while, and until then it answers: a thread of it must run to see the signal.
+    """
+    os.kill(pid, number)
+    deadline = time.monotonic() + 10
+    while number == signal.SIGSTOP and _runs(pid):
+        assert time.monotonic() < deadline, f"process {pid} did not stop within 10 s"
+        time.sleep(0.002)
+
+
+def _runs(pid: int) -> bool:
+    said = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return said[:1] not in ("", "T", "Z")
+
+
 class RunningMesh:
     """A real mesh in a data folder of its own."""
 
@@ -78,7 +95,7 @@ class RunningMesh:
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Sends a signal to a part; returns the pid it had."""
         pid = self.pid_of(name)
-        os.kill(pid, number)
+        send(pid, number)
         return pid
 
     def log_of(self, name: str) -> str:
@@ -136,7 +153,7 @@ class Broker:
     def send(self, number: int) -> None:
         """Sends it a signal."""
         assert self._process is not None
-        self._process.send_signal(number)
+        send(self._process.pid, number)
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """Ends it by a signal."""

@@ -23,7 +23,7 @@ from orchestrator.journal import ENDED
 from orchestrator.tables import ORCHESTRATORS, SAGAS, STEPS
 from shop.orders.v1.events_pb2 import OrderPlaced
 from shop.orders.v1.order_pb2 import Order
-from tests.harness import RunningMesh, eventually
+from tests.harness import RunningMesh, eventually, send
 
 if TYPE_CHECKING:
     from ensemble.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorServiceAsyncStub
@@ -76,7 +76,7 @@ async def ends_of(orchestrator: OrchestratorServiceAsyncStub, orders: Iterable[O
 @contextmanager
 def paused(pid: int) -> Iterator[None]:
     """A process that neither works nor dies, as on a machine that swaps or was suspended."""
-    os.kill(pid, signal.SIGSTOP)
+    send(pid, signal.SIGSTOP)
     try:
         yield
     finally:

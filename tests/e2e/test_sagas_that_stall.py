@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import grpc.aio
 import pytest
 
 from console.client import MeshClient
 from ensemble.orchestrator.v1.orchestrator_pb2 import GetSagaRequest, Saga, SagaStatus, StepStatus, WatchSagaRequest
+from scripts.customers import patiently
 from shop.orders.v1.order_pb2 import Order, OrderStatus
 from shop.orders.v1.orders_pb2 import Coordination
 from tests.builders import an_order
@@ -81,9 +80,7 @@ async def _is_told(client: MeshClient, order: Order) -> bool:
     """Whether somebody who watches is told that the saga is late, without asking again."""
 
     async def known() -> bool:
-        with contextlib.suppress(grpc.aio.AioRpcError):  # the tracker has not seen it yet
-            return not (await _get(client, order)).late
-        return False
+        return not (await _get(client, order)).late
 
     await eventually(known, what="a saga that is not late yet")
     async for update in client.orchestrator.WatchSaga(WatchSagaRequest(saga_id=order.order_id), timeout=20):
@@ -111,7 +108,8 @@ async def _replaced(mesh: RunningMesh, killed: int) -> bool:
 
 async def _get(client: MeshClient, order: Order) -> Saga:
     request = GetSagaRequest(saga_id=order.order_id)
-    return (await client.orchestrator.GetSaga(request, timeout=10, wait_for_ready=True)).saga
+    # A call that is under way when its orchestrator is killed is broken off, and nobody calls again by itself.
+    return (await patiently(lambda: client.orchestrator.GetSaga(request, timeout=10))).saga
 
 
 async def _both_late(client: MeshClient, orders: list[Order]) -> list[Saga]:

@@ -200,14 +200,14 @@ async def test_a_killed_and_a_drained_replica_of_a_service_cost_no_order(
     parts = {part.name: part.pid for part in several.file.parts}
     assert {"inventory", "inventory-2", "payments", "payments-2"} < set(parts)
     running = [
-        asyncio.create_task(run_all(client, mixed(50), Coordination.Value(f"COORDINATION_{style}"), at_once=10))
+        asyncio.create_task(run_all(client, mixed(30), Coordination.Value(f"COORDINATION_{style}"), at_once=6))
         for style in ("ORCHESTRATED", "CHOREOGRAPHED")
     ]
     await asyncio.wait(running, timeout=0.5)
     assert not any(task.done() for task in running), "the replicas were to go in the middle"
     several.kill("inventory-2")
     several.kill("payments", signal.SIGTERM)
-    assert [await task for task in running] == [expected(50)] * 2
+    assert [await task for task in running] == [expected(30)] * 2
 
     async def replaced() -> bool:
         now = {part.name: part.pid for part in several.file.parts}
@@ -223,10 +223,10 @@ async def test_a_killed_and_a_drained_replica_of_a_service_cost_no_order(
 async def test_a_database_server_that_is_started_again_costs_no_order(
     several: RunningMesh, client: MeshClient, postgres_server: PostgresServer
 ) -> None:
-    batches = {"ORCHESTRATED": mixed(50), "CHOREOGRAPHED": mixed(50)}
+    batches = {"ORCHESTRATED": mixed(30), "CHOREOGRAPHED": mixed(30)}
     ids = {order.order_id for orders in batches.values() for order in orders}
     running = [
-        asyncio.create_task(run_all(client, orders, Coordination.Value(f"COORDINATION_{style}"), at_once=10))
+        asyncio.create_task(run_all(client, orders, Coordination.Value(f"COORDINATION_{style}"), at_once=6))
         for style, orders in batches.items()
     ]
 
@@ -238,7 +238,7 @@ async def test_a_database_server_that_is_started_again_costs_no_order(
     assert not any(task.done() for task in running), "the server was to go in the middle"
     await asyncio.to_thread(postgres_server.end, signal.SIGQUIT)
     await asyncio.to_thread(postgres_server.start)
-    assert [await task for task in running] == [expected(50)] * 2
+    assert [await task for task in running] == [expected(30)] * 2
 
 
 async def last_words(tables: Tables, orders: list[Order]) -> list[tuple[Any, ...]]:

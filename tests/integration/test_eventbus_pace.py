@@ -21,7 +21,7 @@ from eventbus.streams import DEAD_LETTERS, EVENTS
 from mesh.errors import Unavailable
 from shop.orders.v1.events_pb2 import OrderPlaced
 from tests.builders import an_order
-from tests.harness import Broker, eventually
+from tests.harness import Broker, eventually, send
 
 
 async def test_no_more_events_are_handled_at_once_than_allowed(desk: Desk) -> None:
@@ -167,7 +167,7 @@ async def test_a_stopped_service_gets_so_much_and_no_more_until_it_goes_on(
             return found is not None and bool(found.num_waiting)
 
         await eventually(asks)
-        service.popen.send_signal(signal.SIGSTOP)
+        send(service.popen.pid, signal.SIGSTOP)
         for order in orders:
             await bus.publish(Envelope.starting(OrderPlaced(order=order), method="test", source="test"))
         delivered: set[int] = set()

@@ -1,4 +1,4 @@
-"""What a saga costs does not grow with how many have ended: with a million of them in the journal, every statement of
+"""What a saga costs does not grow with how many have ended: with a long history in the journal, every statement of
 the store finds its rows by an index, and none sorts or passes by more than it returns."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REPEATS = 12
 
 
 def going() -> list[Journal]:
-    """What is on its way beside the million."""
+    """What is on its way beside them."""
     sagas = [a_saga(saga_id, owner=ME, process="process-0") for saga_id in OWNED]
     sagas += [a_saga(f"theirs-{number}", owner=OTHER, process="process-0") for number in range(GOING)]
     sagas += [a_saga(f"waits-{number}", due_us=LATER_US + number, process="process-1") for number in range(GOING)]

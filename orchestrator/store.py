@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from mesh.database import serialize
 from mesh.sql import Prepared, insert
-from orchestrator.journal import FOREVER_US, STALLED, Journal, StepEntry, Style
+from orchestrator.journal import CHOREOGRAPHED, FOREVER_US, STALLED, Journal, StepEntry, Style
 from orchestrator.tables import MAIL, METADATA, SAGAS, STEPS
 
 __all__ = ["METADATA", "Damaged"]  # and what stands below
@@ -84,6 +84,7 @@ _WAKE = Prepared(sql.update(SAGAS).where(_ITS_ROW, SAGAS.c.due_us > _FROM_US).va
 _BOX = Prepared(sql.select(MAIL.c.name, MAIL.c.body, MAIL.c.arrived_us).where(MAIL.c.saga_id == _ID))
 _SAGA = Prepared(_as_it_is(SAGAS).where(_ITS_ROW))
 _SAGA_LOCKED = Prepared(_as_it_is(SAGAS).where(_ITS_ROW).with_for_update())
+_STYLE = Prepared(sql.select(SAGAS.c.style).where(_ITS_ROW))
 _ITS_STEPS = Prepared(_as_it_is(STEPS).where(STEPS.c.saga_id == _ID))
 _STEPS = _as_it_is(STEPS).where(STEPS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True)))
 _SAGAS = _as_it_is(SAGAS).where(SAGAS.c.saga_id.in_(sql.bindparam("saga_ids", expanding=True)))
@@ -128,6 +129,11 @@ def load(tx: Connection, saga_id: str, *, lock: bool = False) -> Journal | None:
     """A saga with its steps; raises Damaged. With `lock`, nobody else writes the saga until the transaction ends."""
     found = (_SAGA_LOCKED if lock else _SAGA).rows(tx, (saga_id,))
     return _with_steps(_journal(found[0]), _ITS_STEPS.rows(tx, (saga_id,))) if found else None
+
+
+def is_choreographed(tx: Connection, saga_id: str) -> bool:
+    """Whether there is a saga of this id that nobody drives."""
+    return (CHOREOGRAPHED,) in _STYLE.rows(tx, (saga_id,))
 
 
 def load_many(tx: Connection, saga_ids: list[str]) -> tuple[list[Journal], list[Damaged]]:

@@ -65,16 +65,21 @@ class Tracker:
         self._age_us = 0
 
     async def handle(self, delivery: Delivery) -> None:
-        """Writes down what one event says. Events of no contract, and of orchestrated steps, say nothing here."""
+        """Writes down what one event says. Events of no contract say nothing here, nor do those of orchestrated steps:
+
+        but for the end of a saga that was handed over while its last call was under way, which only that call tells of.
+        """
         self._read_us = self._clock.now_us()
         self._age_us = self._read_us - delivery.stored_us
         event_type = self._contract.events.get(delivery.event)
-        if event_type is None or not delivery.choreographed:
+        if event_type is None or not (delivery.choreographed or event_type.outcome):
             return
         if (event := _readable(event_type, delivery.body)) is None:
             return  # those who act on it make it a dead letter; a watcher has nothing to add
         saga_id = identity.saga_id(event)
         telemetry.current_saga.set(saga_id)
+        if not (delivery.choreographed or await self._database.run(lambda tx: store.is_choreographed(tx, saga_id))):
+            return
         if await self._database.run(lambda tx: self._write(tx, saga_id, event, delivery.stored_us)):
             self._mail_came(saga_id)
         self._changes.changed(saga_id)

@@ -13,6 +13,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from eventbus.consumer import Delivery
 from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
 from mesh.clock import WallClock
+from orchestrator import store
 from orchestrator.journal import COMPENSATED, COMPENSATING, COMPLETED, RUNNING, StepStatus, Style
 from orchestrator.tracker import Tracker
 from shop.orders.v1.order_pb2 import Order
@@ -179,6 +180,37 @@ async def test_what_came_while_the_engine_drove_a_saga_is_known_once_it_is_hande
     assert saga.status == RUNNING
 
 
-async def track_now(tracker: Tracker, event: Message) -> None:
+async def test_the_end_by_a_call_that_was_under_way_when_its_saga_was_handed_over_is_seen(
+    engine: EngineBench, participants: FakeParticipants
+) -> None:
+    """Nothing else tells of it where the event that hands the saga over is lost."""
+    participants.hold("RecordOrder")
+    order = an_order()
+    await engine.start(order)
+    await participants.reaches("RecordOrder")
+    tracker = Tracker(CONTRACT, engine.database, engine.changes)
+    await engine.engine.let_go(order.order_id)
+    await track_now(tracker, an_event("orders.OrderCompleted", order), ORCHESTRATED)
+    saga = await engine.stored(order.order_id)
+    assert saga is not None
+    assert saga.status == COMPLETED
+
+
+async def test_the_end_of_a_saga_that_the_engine_drives_is_the_engines_to_write(
+    engine: EngineBench, participants: FakeParticipants
+) -> None:
+    participants.hold("RecordOrder")
+    order = an_order()
+    await engine.start(order)
+    await participants.reaches("RecordOrder")
+    await engine.engine.flushed()
+    before = await engine.stored(order.order_id)
+    tracker = Tracker(CONTRACT, engine.database, engine.changes)
+    await track_now(tracker, an_event("orders.OrderCompleted", order), ORCHESTRATED)
+    assert await engine.stored(order.order_id) == before
+    assert await engine.database.run(lambda tx: store.box(tx, order.order_id)) == []
+
+
+async def track_now(tracker: Tracker, event: Message, style: str = CHOREOGRAPHED) -> None:
     name, now_us = event.DESCRIPTOR.full_name, WallClock().now_us()
-    await tracker.handle(Delivery(name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1, now_us))
+    await tracker.handle(Delivery(name, event.SerializeToString(), style, "", 1, 1, now_us))

@@ -14,7 +14,7 @@ import sqlite3
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Connection
@@ -82,6 +82,7 @@ def _engine(path: Path | None) -> sqlalchemy.Engine:
 
     @sqlalchemy.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection  # as in mesh.database.savepoint: every work comes here
+        driver.execute("BEGIN IMMEDIATE")
 
     return engine

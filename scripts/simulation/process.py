@@ -86,6 +86,7 @@ class Process:
                 self.kill()
                 self.died()
                 return
+            callback.handle = None  # which holds the callback: a circle for the garbage collector
             callback.call(*callback.arguments)
         elif self.state is State.PAUSED:
             self._parked.append(callback)

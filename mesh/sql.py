@@ -32,47 +32,69 @@ class Prepared:
 
     It costs a third of what SQLAlchemy's own execution does. Parameters are tuples in the order in which the compiled
     statement has them: for an INSERT of all columns, that of the table; one that stands twice in it is given twice.
-    Values are passed to the driver and back unchanged, so this is for integers, texts, bytes, booleans (which SQLite
-    gives back as integers) and None.
+    Values that stand in the statement itself (a status, a limit) are not given again; an IN takes no list of values.
+    What is given goes to the driver and comes back unchanged, so this is for integers, texts, bytes, booleans (which
+    SQLite gives back as integers) and None.
     """
 
-    def __init__(self, statement: sqlalchemy.Insert | sqlalchemy.Update | sqlalchemy.Select[Any]) -> None:
+    def __init__(
+        self, statement: sqlalchemy.Insert | sqlalchemy.Update | sqlalchemy.Delete | sqlalchemy.Select[Any]
+    ) -> None:
         self._statement = statement
-        self._texts: dict[str, str] = {}
+        self._compiled: dict[str, _Compiled] = {}
 
-    def run(self, tx: Connection, parameters: Sequence[Any]) -> int:
+    def run(self, tx: Connection, parameters: Sequence[Any] = ()) -> int:
         """Runs it once; returns how many rows it wrote."""
-        text = self._text(tx)
-        with _Cursor(tx, text) as cursor:
-            cursor.execute(text, parameters)
+        compiled = self._compiled_for(tx)
+        with _Cursor(tx, compiled.text) as cursor:
+            cursor.execute(compiled.text, compiled.filled(parameters))
             return int(cursor.rowcount)
 
     def run_many(self, tx: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Runs it for each row."""
         if not rows:
             return
-        text = self._text(tx)
-        with _Cursor(tx, text) as cursor:
-            cursor.executemany(text, rows)
+        compiled = self._compiled_for(tx)
+        with _Cursor(tx, compiled.text) as cursor:
+            cursor.executemany(compiled.text, [compiled.filled(row) for row in rows])
 
-    def rows(self, tx: Connection, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def rows(self, tx: Connection, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What it selects."""
-        text = self._text(tx)
-        with _Cursor(tx, text) as cursor:
-            cursor.execute(text, parameters)
+        compiled = self._compiled_for(tx)
+        with _Cursor(tx, compiled.text) as cursor:
+            cursor.execute(compiled.text, compiled.filled(parameters))
             found: list[tuple[Any, ...]] = cursor.fetchall()
             return found
 
-    def _text(self, tx: Connection) -> str:
-        text = self._texts.get(tx.dialect.name)
-        if text is None:
-            dialects: dict[str, Any] = {
-                "sqlite": sqlite.dialect,
-                "postgresql": partial(psycopg.dialect, paramstyle="format"),
-            }
-            dialect = dialects[tx.dialect.name]()
-            text = self._texts[tx.dialect.name] = str(self._statement.compile(dialect=dialect))
-        return text
+    def _compiled_for(self, tx: Connection) -> _Compiled:
+        compiled = self._compiled.get(tx.dialect.name)
+        if compiled is None:
+            compiled = self._compiled[tx.dialect.name] = _Compiled(self._statement, tx.dialect.name)
+        return compiled
+
+
+class _Compiled:
+    """A statement for one dialect, and the values that stand in it."""
+
+    def __init__(self, statement: sqlalchemy.ClauseElement, dialect_name: str) -> None:
+        dialects: dict[str, Any] = {
+            "sqlite": sqlite.dialect,
+            "postgresql": partial(psycopg.dialect, paramstyle="format"),
+        }
+        compiled: Any = statement.compile(dialect=dialects[dialect_name]())
+        self.text = str(compiled)
+        names: list[str] = compiled.positiontup
+        self._values = [compiled.params[name] for name in names]
+        self._given = [place for place, name in enumerate(names) if compiled.binds[name].required]
+
+    def filled(self, parameters: Sequence[Any]) -> Sequence[Any]:
+        """All of its parameters, in order."""
+        if len(self._given) == len(self._values):
+            return parameters
+        filled = list(self._values)
+        for place, value in zip(self._given, parameters, strict=True):
+            filled[place] = value
+        return filled
 
 
 class _Cursor:

@@ -235,8 +235,8 @@ _ALL = (
         "rule 10: the watch covers orders that are confirmed, or cancelled",
         (
             TABLES,
-            "    stalled = ORDERS.c.status.in_(OPEN) & ",
-            "    stalled = (ORDERS.c.status == OrderStatus.ORDER_STATUS_PENDING) & ",
+            "    statement = sql.select(*columns).where(_IS_OPEN, ",
+            "    statement = sql.select(*columns).where(ORDERS.c.status == OrderStatus.ORDER_STATUS_PENDING, ",
         ),
     ),
     _mutant(
@@ -288,7 +288,7 @@ _SURVIVORS = (
             "        return Joined(request, newest) if {*replays, name} == set(method.on) else None\n",
             "        if {*replays, name} != set(method.on):\n"
             "            return None\n"
-            "        table = self._renew.table\n"
+            "        table = self._statements.renew.table\n"
             "        tx.execute(table.delete().where(table.c.saga_id == saga_id, table.c.method == method.full_name))\n"
             "        return Joined(request, newest)\n",
         ),

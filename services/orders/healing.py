@@ -50,8 +50,8 @@ class Healing:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _stalled(self) -> list[tables.Stalled]:
-        query = tables.select_stalled(tables.now_us(), self._stalled_after_s, self._heals_max, AT_ONCE_MAX)
-        return await self._database.run(lambda tx: [tables.stalled_of(row) for row in tx.execute(query)])
+        look = tables.stalled(tables.now_us(), self._stalled_after_s, self._heals_max, AT_ONCE_MAX)
+        return await self._database.run(look)
 
     async def _heal(self, stalled: tables.Stalled) -> None:
         order_id, healed_us = stalled.order.order_id, tables.now_us()

@@ -13,9 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any
 
-import sqlalchemy as sql
 import uuid_utils
 from sqlalchemy import Connection
 
@@ -83,14 +81,14 @@ class Placement:
             # Each style by itself: orders that wait for the orchestrator must not hold up the others.
             try:
                 for asked in (BY_EVENTS, HYBRID, ORCHESTRATED):
-                    await self._resume_some(tables.select_unstarted(asked, placed_before_us, AT_ONCE_MAX))
+                    await self._resume_some(asked, placed_before_us)
             except Unavailable as error:  # a database that is away for a while
                 log.warning("orders that are not started cannot be looked after now: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
             placed_before_us = tables.now_us() - int(UNSTARTED_AFTER_S * 1e6)
 
-    async def _resume_some(self, unstarted: sql.Select[Any]) -> None:
-        states = await self._database.run(lambda tx: [tables.state_of(row) for row in tx.execute(unstarted)])
+    async def _resume_some(self, asked: Coordination.ValueType, before_us: int) -> None:
+        states = await self._database.run(tables.unstarted(asked, before_us, AT_ONCE_MAX))
         await asyncio.gather(*(self._resume(state) for state in states))
 
     async def _resume(self, state: OrderState) -> None:

@@ -34,8 +34,8 @@ class StillOrders:
     async def some(self) -> list[Still]:
         """The next ones, those first that stand still longest; raises Unavailable."""
         before_us = tables.now_us() - int(self._for_s * 1e6)
-        query = tables.select_still(self._asked, self._taken, before_us, self._heals_max, self._after, AT_ONCE_MAX)
-        found = await self._database.run(lambda tx: [tables.still_of(row) for row in tx.execute(query)])
+        look = tables.still(self._asked, self._taken, before_us, self._heals_max, self._after, AT_ONCE_MAX)
+        found = await self._database.run(look)
         last = found[-1] if len(found) == AT_ONCE_MAX else None
         self._after = (last.updated_us, last.order_id) if last else _FIRST
         return found

@@ -10,7 +10,8 @@ first wins, once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sql
@@ -21,7 +22,7 @@ from eventbus.envelope import CHOREOGRAPHED, ORCHESTRATED
 from eventbus.streams import EVENTS
 from mesh import identity
 from mesh.paging import Cursor
-from mesh.sql import Insert, insert
+from mesh.sql import Insert, Prepared, insert
 from services.participant.participant import LEDGER
 from shop.orders.v1.events_pb2 import OrderCancelled, OrderCompensated, OrderCompleted
 from shop.orders.v1.order_pb2 import Order, OrderStatus
@@ -44,7 +45,8 @@ ORDERS = sql.Table(
     sql.Column("heals", sql.Integer, nullable=False),  # how often it was started again since it last moved
 )
 sql.Index("orders_by_age", ORDERS.c.placed_us, ORDERS.c.order_id)
-_IS_OPEN = ORDERS.c.status.in_([1, 2, 4])  # PENDING, CONFIRMED, CANCELLED
+# PENDING, CONFIRMED, CANCELLED. As text: an index over these is taken at once for these very words.
+_IS_OPEN = sql.text("status IN (1, 2, 4)")
 sql.Index("orders_open", ORDERS.c.updated_us, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
 
 # What was last seen of the stream of events; one row.
@@ -122,19 +124,33 @@ def select_page(status: OrderStatus.ValueType, after: Cursor | None, limit: int)
     return query
 
 
-def select_unstarted(asked: Coordination.ValueType, before_us: int, limit: int) -> sql.Select[Any]:
+_UNSTARTED = Prepared(
+    sql.select(ORDERS)
+    .where(
+        _IS_OPEN,
+        ORDERS.c.taken == 0,
+        ORDERS.c.placed_us < sql.bindparam("before_us"),
+        ORDERS.c.asked == sql.bindparam("of_style"),
+    )
+    .order_by(ORDERS.c.placed_us)
+    .limit(sql.bindparam("at_once"))
+)
+
+
+def unstarted(asked: Coordination.ValueType, before_us: int, limit: int) -> Callable[[Connection], list[OrderState]]:
     """Orders that were placed in a style, and whose saga is not known to be started."""
-    stuck = ORDERS.c.status.in_(OPEN) & (ORDERS.c.taken == 0) & (ORDERS.c.placed_us < before_us)
-    stuck &= ORDERS.c.asked == asked
-    return sql.select(ORDERS).where(stuck).order_by(ORDERS.c.placed_us).limit(limit)
+    return lambda tx: [state_of(row) for row in _UNSTARTED.rows(tx, (before_us, asked, limit))]
+
+
+_MOVING = Prepared(
+    sql.select(sql.func.count()).select_from(ORDERS).where(_IS_OPEN, ORDERS.c.updated_us > sql.bindparam("since_us"))
+)
 
 
 def count_moving(stands_still_s: float) -> Callable[[Connection], int]:
     """How many open orders have got on within so many seconds."""
     since_us = now_us() - int(stands_still_s * 1e6)
-    moving = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us > since_us)
-    query = sql.select(sql.func.count()).select_from(ORDERS).where(moving)
-    return lambda tx: int(tx.execute(query).scalar_one())
+    return lambda tx: int(_MOVING.rows(tx, (since_us,))[0][0])
 
 
 class Stalled(NamedTuple):
@@ -145,33 +161,39 @@ class Stalled(NamedTuple):
     heals: int
 
 
-def select_stalled(now_us: int, after_s: float, heals_max: int, limit: int) -> sql.Select[Any]:
+def stalled(now_us: int, after_s: float, heals_max: int, limit: int) -> Callable[[Connection], list[Stalled]]:
     """Open orders without progress that choreography may finish, whichever side of the pivot they are on.
 
     Without progress for `after_s` seconds, or twice as long for every start again. Those that were started again
     `heals_max` times come once more, to be given up.
     """
+    after_us = int(after_s * 1e6)
+    before_us = [now_us - after_us * 2**heals for heals in range(heals_max + 1)]
+    statement, given = _stalled(heals_max), (before_us[0], *before_us, limit)
+    return lambda tx: [
+        Stalled(Order.FromString(body), updated_us, heals) for body, updated_us, heals in statement.rows(tx, given)
+    ]
+
+
+@cache
+def _stalled(heals_max: int) -> Prepared:
     # Not where the orchestrator was asked for by name, unless it has handed the case over: then events have come, or
     # were lost and services.orders.given has noticed. An order that was never placed, only cancelled, say, asked for
     # no style.
     event_came = sql.exists().where(LEDGER.c.saga_id == ORDERS.c.order_id, LEDGER.c.choreographed)
     given = ORDERS.c.taken == Coordination.COORDINATION_CHOREOGRAPHED
     by_events = (ORDERS.c.asked != Coordination.COORDINATION_ORCHESTRATED) | given | event_came
-    after_us = int(after_s * 1e6)
     # A comparison with a constant for each count, so that the index over updated_us is of use.
     waited = sql.or_(
         *(
-            (ORDERS.c.heals == heals) & (ORDERS.c.updated_us < now_us - after_us * 2**heals)
+            (ORDERS.c.heals == heals) & (ORDERS.c.updated_us < sql.bindparam(f"before_{heals}_us"))
             for heals in range(heals_max + 1)
         )
     )
-    stalled = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us < now_us - after_us) & waited
-    return sql.select(ORDERS).where(stalled, by_events, ORDERS.c.taken != 0).order_by(ORDERS.c.updated_us).limit(limit)
-
-
-def stalled_of(row: sql.Row[Any]) -> Stalled:
-    """A row that `select_stalled` found."""
-    return Stalled(Order.FromString(row.body), row.updated_us, row.heals)
+    quiet = ORDERS.c.updated_us < sql.bindparam("before_us")
+    columns = (ORDERS.c.body, ORDERS.c.updated_us, ORDERS.c.heals)
+    statement = sql.select(*columns).where(_IS_OPEN, quiet, waited, by_events, ORDERS.c.taken != 0)
+    return Prepared(statement.order_by(ORDERS.c.updated_us).limit(sql.bindparam("at_once")))
 
 
 def count_heal(order_id: str, seen_us: int, now_us: int, count: int = 1) -> sql.Update:
@@ -192,14 +214,15 @@ def tell_ends_again(since_us: int, until_us: int, replay: str) -> sql.Update:
     return sql.update(LEDGER).where(tells).values(due=style, replay=replay)
 
 
-def select_seen() -> sql.Select[Any]:
+_SEEN = Prepared(
+    sql.select(STREAM_SEEN.c.created_us, STREAM_SEEN.c.first, STREAM_SEEN.c.last).where(STREAM_SEEN.c.stream == EVENTS)
+)
+
+
+def seen(tx: Connection) -> Extent | None:
     """The stream of events, as it was last seen."""
-    return sql.select(STREAM_SEEN).where(STREAM_SEEN.c.stream == EVENTS)
-
-
-def seen_of(row: sql.Row[Any] | None) -> Extent | None:
-    """A row that `select_seen` found."""
-    return Extent(row.created_us, row.first, row.last) if row is not None else None
+    found = _SEEN.rows(tx)
+    return Extent(*found[0]) if found else None
 
 
 def saw(extent: Extent) -> Insert:
@@ -217,24 +240,36 @@ class Still(NamedTuple):
     order: Order
 
 
-def select_still(
+_BY_LAST_MOVE = (ORDERS.c.updated_us, ORDERS.c.order_id)
+_AFTER = sql.tuple_(sql.bindparam("after_us", type_=sql.BigInteger), sql.bindparam("after_id", type_=sql.String))
+_STILL = Prepared(
+    sql.select(*_BY_LAST_MOVE, ORDERS.c.body)
+    .where(
+        _IS_OPEN,
+        ORDERS.c.updated_us < sql.bindparam("before_us"),
+        ORDERS.c.heals < sql.bindparam("heals_max"),
+        ORDERS.c.asked == sql.bindparam("of_style"),
+        ORDERS.c.taken == sql.bindparam("of_side"),
+        sql.tuple_(*_BY_LAST_MOVE) > _AFTER,
+    )
+    .order_by(*_BY_LAST_MOVE)
+    .limit(sql.bindparam("at_once"))
+)
+
+
+def still(
     asked: Coordination.ValueType,
     taken: Coordination.ValueType,
     before_us: int,
     heals_max: int,
     after: tuple[int, str],
     limit: int,
-) -> sql.Select[Any]:
+) -> Callable[[Connection], list[Still]]:
     """Open orders of one style and side that did not change since `before_us`, longest first, from behind `after`."""
-    still = ORDERS.c.status.in_(OPEN) & (ORDERS.c.updated_us < before_us) & (ORDERS.c.heals < heals_max)
-    still &= (ORDERS.c.asked == asked) & (ORDERS.c.taken == taken)
-    order = (ORDERS.c.updated_us, ORDERS.c.order_id)
-    return sql.select(ORDERS).where(still, sql.tuple_(*order) > after).order_by(*order).limit(limit)
-
-
-def still_of(row: sql.Row[Any]) -> Still:
-    """A row that `select_still` found."""
-    return Still(row.updated_us, row.order_id, Order.FromString(row.body))
+    given = (before_us, heals_max, asked, taken, *after, limit)
+    return lambda tx: [
+        Still(updated_us, order_id, Order.FromString(body)) for updated_us, order_id, body in _STILL.rows(tx, given)
+    ]
 
 
 def take_over(order_id: str, seen_us: int, now_us: int, taken: Coordination.ValueType, count: int = 1) -> sql.Update:
@@ -246,16 +281,16 @@ def take_over(order_id: str, seen_us: int, now_us: int, taken: Coordination.Valu
     return sql.update(ORDERS).where(unmoved).values(taken=taken, heals=ORDERS.c.heals + count, updated_us=now_us)
 
 
-def state_of(row: sql.Row[Any]) -> OrderState:
+def state_of(row: Sequence[Any]) -> OrderState:
     """A row as the API shows it."""
-    values = row._mapping
+    _, body, _, status, asked, taken, tracking_number, placed_us, updated_us, _ = row
     state = OrderState(
-        order=Order.FromString(values["body"]),
-        status=values["status"],
-        coordination_asked=values["asked"],
-        coordination_taken=values["taken"],
-        tracking_number=values["tracking_number"],
+        order=Order.FromString(body),
+        status=status,
+        coordination_asked=asked,
+        coordination_taken=taken,
+        tracking_number=tracking_number,
     )
-    state.placed.FromMicroseconds(values["placed_us"])
-    state.updated.FromMicroseconds(values["updated_us"])
+    state.placed.FromMicroseconds(placed_us)
+    state.updated.FromMicroseconds(updated_us)
     return state

@@ -62,7 +62,7 @@ def _look(tx: Connection, extent: Extent) -> int:
     """Makes due what has to be told again, and remembers what was seen; returns how much that is."""
     serialize(tx, "the stream as it was seen")
     now_us, window_us = tables.now_us(), int(TOLD_AGAIN_S * 1e6)
-    seen = tables.seen_of(tx.execute(tables.select_seen()).one_or_none())
+    seen = tables.seen(tx)
     lost_at_us = lost_us(seen, extent, now_us)
     if extent != seen:
         tx.execute(tables.saw(extent))

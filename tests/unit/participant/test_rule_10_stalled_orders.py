@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import sqlalchemy as sql
+from sqlalchemy import Connection
 
 from eventbus.envelope import CHOREOGRAPHED
 from mesh.addresses import Addresses
@@ -23,6 +23,7 @@ from tests.builders import an_order
 from tests.unit.participant.participant_bench import BOTH, Bench, short, until
 
 DATABASES = BOTH
+Look = Callable[[Connection], list[tables.Stalled]]
 
 BY_EVENTS = Coordination.COORDINATION_CHOREOGRAPHED
 ORCHESTRATED, HYBRID = Coordination.COORDINATION_ORCHESTRATED, Coordination.COORDINATION_HYBRID
@@ -35,9 +36,9 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(healing, "LOOK_EVERY_S", 0.01)
 
 
-def stalled(after_s: float = 0, heals_max: int = 5, later_s: float = 1) -> sql.Select[Any]:
+def stalled(after_s: float = 0, heals_max: int = 5, later_s: float = 1) -> Look:
     """What is looked after in a second from now."""
-    return tables.select_stalled(tables.now_us() + int(later_s * 1e6), after_s, heals_max, 10)
+    return tables.stalled(tables.now_us() + int(later_s * 1e6), after_s, heals_max, 10)
 
 
 @contextlib.asynccontextmanager
@@ -87,20 +88,21 @@ async def test_rule_10_an_order_that_stands_still_is_started_again(orders: Bench
 @pytest.mark.parametrize("status", WAY)
 async def test_rule_10_the_watch_selects_open_orders_on_both_sides_of_the_pivot(orders: Bench, status: str) -> None:
     order = await placed(orders, WAY[status])
-    rows = await orders.query(stalled())
-    assert [row.order_id for row in rows] == [order.order_id]
-    assert rows[0].status == OrderStatus.Value(f"ORDER_STATUS_{status}")
+    rows = await orders.database.run(stalled())
+    assert [row.order.order_id for row in rows] == [order.order_id]
+    (found,) = await orders.query(tables.select_order(order.order_id))
+    assert found.status == OrderStatus.Value(f"ORDER_STATUS_{status}")
 
 
 @pytest.mark.parametrize("status", ENDED)
 async def test_an_order_that_has_ended_is_left_alone(orders: Bench, status: str) -> None:
     await placed(orders, ENDED[status])
-    assert await orders.query(stalled()) == []
+    assert await orders.database.run(stalled()) == []
 
 
 async def test_an_order_that_moved_lately_is_left_alone(orders: Bench) -> None:
     await placed(orders, [])
-    assert await orders.query(stalled(after_s=60)) == []
+    assert await orders.database.run(stalled(after_s=60)) == []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ async def test_only_an_order_that_choreography_may_finish_is_started_again(
     orders: Bench, asked: int, taken: int, selected: bool
 ) -> None:
     await placed(orders, [], asked, taken)
-    assert bool(await orders.query(stalled())) is selected
+    assert bool(await orders.database.run(stalled())) is selected
 
 
 @pytest.mark.usefixtures("quick_looks")
@@ -132,26 +134,26 @@ async def test_an_order_is_started_again_so_often_then_it_is_told_once_and_left_
     assert len(orders.publisher.envelopes) == 2
     (told,) = [line for line in caplog.messages if "is left alone" in line]
     assert f"ensemble saga retry {order.order_id}" in told
-    assert await orders.query(stalled(heals_max=2, later_s=3600)) == []
+    assert await orders.database.run(stalled(heals_max=2, later_s=3600)) == []
 
 
 async def test_an_order_is_started_again_after_twice_the_time_at_every_time(orders: Bench) -> None:
     order = await placed(orders, [])
     for wait_s in (15, 30, 60):
-        assert await orders.query(stalled(15, later_s=wait_s - 1)) == []
-        (row,) = await orders.query(stalled(15, later_s=wait_s + 1))
+        assert await orders.database.run(stalled(15, later_s=wait_s - 1)) == []
+        (row,) = await orders.database.run(stalled(15, later_s=wait_s + 1))
         count = tables.count_heal(order.order_id, row.updated_us, tables.now_us())
         await orders.database.run(lambda tx, count=count: tx.execute(count).rowcount)
 
 
 async def test_an_order_that_moves_has_all_its_starts_before_it_again(orders: Bench) -> None:
     order = await placed(orders, [])
-    (row,) = await orders.query(stalled())
+    (row,) = await orders.database.run(stalled())
     count = tables.count_heal(order.order_id, row.updated_us, tables.now_us(), 6)
     await orders.database.run(lambda tx: tx.execute(count).rowcount)
-    assert await orders.query(stalled()) == []
+    assert await orders.database.run(stalled()) == []
     await orders.call("ConfirmOrder", order=order)
-    assert await orders.query(stalled()) != []
+    assert await orders.database.run(stalled()) != []
 
 
 @pytest.mark.usefixtures("quick_looks")
@@ -159,7 +161,7 @@ async def test_the_process_that_dies_between_the_count_and_the_start_costs_one_s
     orders: Bench, tmp_path: Path
 ) -> None:
     order = await placed(orders, [])
-    (row,) = await orders.query(stalled())
+    (row,) = await orders.database.run(stalled())
     count = tables.count_heal(order.order_id, row.updated_us, tables.now_us())
     await orders.database.run(lambda tx: tx.execute(count).rowcount)  # and no more was heard of it
     async with watching(orders, tmp_path, heals_max=2):

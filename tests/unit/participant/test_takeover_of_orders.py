@@ -257,8 +257,8 @@ async def test_an_order_whose_hand_over_was_lost_on_its_way_here_is_healed_like_
     surroundings: Any = SimpleNamespace(database=orders.database, settings=Settings(data=tmp_path))
     await Given(surroundings, orchestrator).look()  # type: ignore[arg-type]
     assert await taken(orders, order) == (driver, 0)
-    stalled = await orders.query(tables.select_stalled(tables.now_us(), 1.0, 2, 10))
-    assert [row.order_id for row in stalled] == ([order.order_id] if driver == BY_EVENTS else [])
+    stalled = await orders.database.run(tables.stalled(tables.now_us(), 1.0, 2, 10))
+    assert [row.order.order_id for row in stalled] == ([order.order_id] if driver == BY_EVENTS else [])
 
 
 async def test_orders_whose_orchestrator_is_away_hide_no_order_that_was_handed_over(

@@ -19,21 +19,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
 
 from mesh.database import serialize
-from mesh.sql import insert
+from mesh.sql import Prepared, insert
 from orchestrator import store
 from orchestrator.journal import Journal
 from orchestrator.store import Damaged
 from orchestrator.tables import MAIL, ORCHESTRATORS, SAGAS
 
 _C = SAGAS.c
-_BEAT = insert(ORCHESTRATORS)
-_BEAT = _BEAT.on_conflict_do_update(index_elements=["owner"], set_={"expires_us": _BEAT.excluded.expires_us})
+_LEASE = insert(ORCHESTRATORS)
+_BEAT = Prepared(
+    _LEASE.on_conflict_do_update(index_elements=["owner"], set_={"expires_us": _LEASE.excluded.expires_us})
+)
+_UNEXPIRED = Prepared(sql.select(ORCHESTRATORS.c.owner).where(ORCHESTRATORS.c.expires_us >= sql.bindparam("now_us")))
 _OWNED = (
     sql.select(_C.saga_id)
     .where(_C.saga_id.in_(sql.bindparam("saga_ids", expanding=True)), _C.owner == sql.bindparam("owner"))
@@ -42,8 +44,20 @@ _OWNED = (
 )
 # What a frozen process has locked is left to the next look: who waited for it would lose a lease of its own.
 _ORPHANED = sql.select(_C.saga_id).where(_C.owner == sql.bindparam("dead")).with_for_update(skip_locked=True)
-_FIRST_OWNER = sql.select(sql.func.min(_C.owner)).where(_C.owner.is_not(None))
-_NEXT_OWNER = _FIRST_OWNER.where(_C.owner > sql.bindparam("owner"))
+_OWNERS = sql.select(sql.func.min(_C.owner)).where(_C.owner.is_not(None))
+_FIRST_OWNER = Prepared(_OWNERS)
+_NEXT_OWNER = Prepared(_OWNERS.where(_C.owner > sql.bindparam("owner")))
+_OWNED_BY = Prepared(sql.select(_C.saga_id).where(_C.owner == sql.bindparam("owner")))
+
+
+def _forget(gone: sql.ColumnElement[bool]) -> Prepared:
+    orchestrators = sql.select(ORCHESTRATORS.c.owner).where(gone).with_for_update(skip_locked=True)
+    return Prepared(sql.delete(ORCHESTRATORS).where(ORCHESTRATORS.c.owner.in_(orchestrators)))
+
+
+_OTHER = ORCHESTRATORS.c.owner != sql.bindparam("owner")
+_FORGET_OTHERS = _forget(_OTHER)
+_FORGET_EXPIRED = _forget(_OTHER & (ORCHESTRATORS.c.expires_us < sql.bindparam("now_us")))
 
 
 @dataclass(frozen=True)
@@ -57,21 +71,21 @@ class Claim:
 
 def beat(tx: Connection, owner: str, expires_us: int) -> None:
     """Renews an orchestrator's lease."""
-    tx.execute(_BEAT, {"owner": owner, "expires_us": expires_us})
+    _BEAT.run(tx, (owner, expires_us))
 
 
 def reap(tx: Connection, owner: str, now_us: int, *, alone: bool = False) -> int:
     """Makes due what orchestrators own whose lease has run out; with `alone`, what any other owns. Returns how many."""
     found = set(owners(tx))  # before the leases: one that joins meanwhile has its lease before it owns anything
-    unexpired = sql.select(ORCHESTRATORS.c.owner).where(ORCHESTRATORS.c.expires_us >= now_us)
-    alive = {owner} if alone else {owner, *tx.execute(unexpired).scalars()}
+    alive = {owner} if alone else {owner, *(other for (other,) in _UNEXPIRED.rows(tx, (now_us,)))}
     freed = 0
     for dead in sorted(found - alive):
         free = sql.update(SAGAS).where(_C.saga_id.in_(_ORPHANED)).values(owner=None, due_us=now_us)
         freed += tx.execute(free, {"dead": dead}).rowcount
-    gone = ORCHESTRATORS.c.owner != owner
-    expired = sql.select(ORCHESTRATORS.c.owner).where(gone if alone else gone & (ORCHESTRATORS.c.expires_us < now_us))
-    tx.execute(sql.delete(ORCHESTRATORS).where(ORCHESTRATORS.c.owner.in_(expired.with_for_update(skip_locked=True))))
+    if alone:
+        _FORGET_OTHERS.run(tx, (owner,))
+    else:
+        _FORGET_EXPIRED.run(tx, (owner, now_us))
     return freed
 
 
@@ -88,24 +102,24 @@ def claim(tx: Connection, owner: str, now_us: int, limit: int, workflows: Iterab
     quarantined.
     """
     due, next_due = _due_of(tuple(workflows))
-    saga_ids = list(tx.execute(due, {"now_us": now_us, "limit": limit}).scalars())
+    saga_ids = [saga_id for (saga_id,) in due.rows(tx, (now_us, limit))]
     if saga_ids:
         tx.execute(sql.update(SAGAS).where(_C.saga_id.in_(saga_ids)).values(owner=owner, due_us=None))
     journals, damages = store.load_many(tx, saga_ids) if saga_ids else ([], [])
     for damage in damages:
         store.quarantine(tx, damage)
-    return Claim(journals, damages, tx.execute(next_due).scalar())
+    return Claim(journals, damages, next_due.rows(tx)[0][0])
 
 
 @cache
-def _due_of(workflows: tuple[tuple[str, int], ...]) -> tuple[Any, Any]:
+def _due_of(workflows: tuple[tuple[str, int], ...]) -> tuple[Prepared, Prepared]:
     """The statements that find what is due of these workflows, and when the next one is."""
     # Not the plain column: SQLite would look by it, and sort all that has ended.
     name = _C.process.concat("")
     known = sql.or_(*((name == process) & (_C.version == version) for process, version in workflows))
     due = sql.select(_C.saga_id).where(_C.due_us <= sql.bindparam("now_us"), known).order_by(_C.due_us, _C.saga_id)
     next_due = sql.select(sql.func.min(_C.due_us)).where(_C.due_us.is_not(None), known)
-    return due.limit(sql.bindparam("limit")).with_for_update(skip_locked=True), next_due
+    return Prepared(due.limit(sql.bindparam("limit")).with_for_update(skip_locked=True)), Prepared(next_due)
 
 
 def park(tx: Connection, owner: str, saga_id: str, due_us: int, names: Iterable[str], now_us: int) -> int | None:
@@ -131,7 +145,7 @@ def release(tx: Connection, owner: str, saga_ids: Iterable[str], now_us: int) ->
 
 def owned_by(tx: Connection, owner: str) -> set[str]:
     """All that an orchestrator owns."""
-    return set(tx.execute(sql.select(_C.saga_id).where(_C.owner == owner)).scalars())
+    return {saga_id for (saga_id,) in _OWNED_BY.rows(tx, (owner,))}
 
 
 def owned(tx: Connection, owner: str, saga_ids: Iterable[str]) -> set[str]:
@@ -141,7 +155,7 @@ def owned(tx: Connection, owner: str, saga_ids: Iterable[str]) -> set[str]:
 
 def owners(tx: Connection) -> Iterable[str]:
     """All who own a saga: a jump through the index for each."""
-    owner = tx.execute(_FIRST_OWNER).scalar()
+    ((owner,),) = _FIRST_OWNER.rows(tx)
     while owner is not None:
         yield owner
-        owner = tx.execute(_NEXT_OWNER, {"owner": owner}).scalar()
+        ((owner,),) = _NEXT_OWNER.rows(tx, (owner,))

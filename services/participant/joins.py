@@ -7,6 +7,7 @@ which answers from the ledger and emits. So a replay of one branch is enough to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import sqlalchemy as sql
 from google.protobuf.message import Message
@@ -39,25 +40,35 @@ class Joined:
     replay: str
 
 
-class Joins:
-    """Writes down arrivals, inside the transactions of its callers."""
+class _Statements:
+    """What a table of arrivals is asked."""
 
-    def __init__(self, table: sql.Table, contract: Contract) -> None:
-        self._contract = contract
+    def __init__(self, table: sql.Table) -> None:
         of_saga = (table.c.saga_id == sql.bindparam("k_saga")) & (table.c.method == sql.bindparam("k_method"))
-        self._find = Prepared(sql.select(table.c.event, table.c.body, table.c.replay).where(of_saga))
-        self._add = Prepared(table.insert())
-        self._renew = (
+        self.find = Prepared(sql.select(table.c.event, table.c.body, table.c.replay).where(of_saga))
+        self.add = Prepared(table.insert())
+        self.renew = (
             table.update()
             .where(of_saga, table.c.event == sql.bindparam("k_event"))
             .values(replay=sql.bindparam("k_replay"))
         )
 
+
+_statements = cache(_Statements)  # as those of the ledger
+
+
+class Joins:
+    """Writes down arrivals, inside the transactions of its callers."""
+
+    def __init__(self, table: sql.Table, contract: Contract) -> None:
+        self._contract = contract
+        self._statements = _statements(table)
+
     def arrive(self, tx: Connection, method: Method, saga_id: str, event: Message, replay: str) -> Joined | None:
         """Records an arrival; the request once all have arrived. Raises StepMismatch where they disagree."""
         name = event.DESCRIPTOR.full_name
         key = (saga_id, method.full_name)
-        found = self._find.rows(tx, key)
+        found = self._statements.find.rows(tx, key)
         replays = {event: replay for event, _, replay in found}
         others = [self._contract.events[other].message_class.FromString(body) for other, body, _ in found]
         try:
@@ -67,8 +78,8 @@ class Joins:
         # Ids of replays are UUIDv7: the greatest is the newest.
         newest = max([replay, *replays.values()])
         if name not in replays:
-            self._add.run(tx, (*key, name, event.SerializeToString(), replay))
+            self._statements.add.run(tx, (*key, name, event.SerializeToString(), replay))
         elif replay > replays[name]:
             renewed = {"k_saga": saga_id, "k_method": method.full_name, "k_event": name, "k_replay": replay}
-            tx.execute(self._renew, renewed)
+            tx.execute(self._statements.renew, renewed)
         return Joined(request, newest) if {*replays, name} == set(method.on) else None

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sql
@@ -90,17 +91,17 @@ class Row:
     due: str | None
 
 
-class Ledger:
-    """Reads and writes rows, inside the transactions of its callers."""
+class _Statements:
+    """What a ledger's table is asked."""
 
     def __init__(self, table: sql.Table, arrivals: sql.Table) -> None:
         c = table.c
         key = (c.saga_id == sql.bindparam("k_saga")) & (c.method == sql.bindparam("k_method"))
         key &= c.step_key == sql.bindparam("k_step")
-        self._find = Prepared(sql.select(table).where(key))
-        self._add = Prepared(table.insert())
-        self._trigger_again = table.update().where(key)
-        self._published = Prepared(
+        self.find = Prepared(sql.select(table).where(key))
+        self.add = Prepared(table.insert())
+        self.trigger_again = table.update().where(key)
+        self.published = Prepared(
             table.update()
             .where(key, c.due == sql.bindparam("k_due"), c.replay == sql.bindparam("k_replay"))
             .values(due=sql.null())
@@ -108,18 +109,30 @@ class Ledger:
         saga: sql.BindParameter[str] = sql.bindparam("k_saga")
         by_event = sql.select(c.saga_id).where(c.saga_id == saga, c.choreographed)
         arrived = sql.select(arrivals.c.saga_id).where(arrivals.c.saga_id == saga)
-        self._choreographed = Prepared(sql.select(sql.exists(by_event) | sql.exists(arrived)))
-        self._due = sql.select(table).where(c.due.is_not(None)).order_by(c.saga_id).limit(sql.bindparam("k_limit"))
+        self.choreographed = Prepared(sql.select(sql.exists(by_event) | sql.exists(arrived)))
+        due = sql.select(table).where(c.due.is_not(None)).order_by(c.saga_id).limit(sql.bindparam("k_limit"))
+        self.due = Prepared(due)
+
+
+# Of tables that several ledgers have in common, as those of many participants in one process, each is compiled once.
+_statements = cache(_Statements)
+
+
+class Ledger:
+    """Reads and writes rows, inside the transactions of its callers."""
+
+    def __init__(self, table: sql.Table, arrivals: sql.Table) -> None:
+        self._statements = _statements(table, arrivals)
 
     def find(self, tx: Connection, step: StepId) -> Row | None:
         """The row of a step."""
-        rows = self._find.rows(tx, _key(step))
+        rows = self._statements.find.rows(tx, _key(step))
         return _row(rows[0]) if rows else None
 
     def add(self, tx: Connection, row: Row) -> None:
         """Writes the row of a step that has none."""
         recorded = (row.state.value, row.digest, row.outcome, row.event, row.body)
-        self._add.run(tx, (*_key(row.id), *recorded, row.choreographed, row.replay, row.due))
+        self._statements.add.run(tx, (*_key(row.id), *recorded, row.choreographed, row.replay, row.due))
 
     def trigger_again(self, tx: Connection, row: Row) -> None:
         """Writes what changes when a recorded step is triggered again: event, body, choreographed, replay and due."""
@@ -131,20 +144,22 @@ class Ledger:
             "due": row.due,
         }
         key = dict(zip(("k_saga", "k_method", "k_step"), _key(row.id), strict=True))
-        tx.execute(self._trigger_again, {**key, **changed})
+        tx.execute(self._statements.trigger_again, {**key, **changed})
 
     def published(self, tx: Connection, emissions: list[tuple[StepId, str, str]]) -> None:
         """Clears `due` of (step, style, replay), unless the event became due again in another way since."""
         # In one order everywhere, so that two replicas that mark the same rows do not lock each other out.
-        self._published.run_many(tx, sorted((*_key(step), style, replay) for step, style, replay in emissions))
+        self._statements.published.run_many(
+            tx, sorted((*_key(step), style, replay) for step, style, replay in emissions)
+        )
 
     def due(self, tx: Connection, limit: int) -> list[Row]:
         """Rows whose event waits for publication."""
-        return [_row(row) for row in tx.execute(self._due, {"k_limit": limit})]
+        return [_row(row) for row in self._statements.due.rows(tx, (limit,))]
 
     def is_choreographed(self, tx: Connection, saga_id: str) -> bool:
         """Whether any event of the choreography triggered this participant in this saga."""
-        return bool(self._choreographed.rows(tx, (saga_id, saga_id))[0][0])
+        return bool(self._statements.choreographed.rows(tx, (saga_id, saga_id))[0][0])
 
 
 def style_of(choreographed: bool, public: bool) -> str | None:

@@ -23,6 +23,7 @@ from mesh.clock import Clock, WallClock
 from mesh.contract import Contract
 from mesh.database import Database
 from mesh.errors import Unavailable
+from mesh.sql import Prepared
 from orchestrator import store
 from orchestrator.choreography import stall
 from orchestrator.journal import CHOREOGRAPHED, GOING, Journal
@@ -36,14 +37,14 @@ LOOK_EVERY_S = 1.0
 BATCH_MAX = 100
 
 _C = SAGAS.c
-QUIET = (
+QUIET = Prepared(
     sql.select(_C.saga_id)
     .where(FOLLOWED, _C.updated_us < sql.bindparam("before_us"))
     .order_by(_C.updated_us, _C.saga_id)
     .limit(BATCH_MAX)
     .with_for_update(skip_locked=True)
 )
-OVERDUE = (
+OVERDUE = Prepared(
     sql.select(_C.saga_id)
     .where(
         _C.process == sql.bindparam("process"),
@@ -123,17 +124,17 @@ class Stalled:
             log.warning("%d sagas are late, %s: %s: %s", len(new), new[0], why, waits)
         self._late = set(found)
 
-    def _searches(self) -> Iterator[tuple[sql.Select[Any], dict[str, Any]]]:
+    def _searches(self) -> Iterator[tuple[Prepared, tuple[Any, ...]]]:
         now_us = self._clock.now_us()
-        yield QUIET, {"before_us": now_us - int(self._stalled_after_s * 1e6)}
+        yield QUIET, (now_us - int(self._stalled_after_s * 1e6),)
         for process in self._contract.processes.values():
             if process.start.deadline_s is not None:
                 before_us = now_us - int(process.start.deadline_s * 1e6)
                 for status in GOING:
-                    yield OVERDUE, {"process": process.name, "status": status, "before_us": before_us}
+                    yield OVERDUE, (process.name, status, before_us)
 
-    def _mark(self, tx: Connection, find: sql.Select[Any], values: dict[str, Any]) -> list[Journal]:
-        saga_ids = list(tx.execute(find, values).scalars())
+    def _mark(self, tx: Connection, find: Prepared, values: tuple[Any, ...]) -> list[Journal]:
+        saga_ids = [saga_id for (saga_id,) in find.rows(tx, values)]
         journals, damages = store.load_many(tx, saga_ids) if saga_ids else ([], [])
         for damage in damages:
             store.quarantine(tx, damage)

@@ -19,7 +19,7 @@ from tests.unit.orchestrator.tracker_bench import up_to_date
 from tests.unit.participant.participant_bench import an_event
 
 CONTRACT = Contract.of_packages("shop")
-QUIET = {"before_us": NOW_US + 1}
+QUIET = (NOW_US + 1,)
 LIMIT_S = 5.0
 
 

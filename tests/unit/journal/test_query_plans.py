@@ -40,9 +40,6 @@ def going() -> list[Journal]:
     return sagas + [a_saga(f"due-{number}", due_us=NOW_US - number, process="process-2") for number in range(GOING)]
 
 
-FOLLOWED = {"process": "process-1", "status": 1}
-
-
 def nobody(_: Journal) -> bool:
     return False
 
@@ -76,8 +73,8 @@ STATEMENTS: dict[str, history.Work] = {
     "deliver to nobody": lambda tx: store.deliver(tx, "nobody", "a", b"", NOW_US),
     "mail": lambda tx: store.mail(tx, OWNED[0], "a"),
     "all that came": lambda tx: store.box(tx, "saga-7"),
-    "who makes no progress": lambda tx: tx.execute(stalled.QUIET, {"before_us": NOW_US}).all(),
-    "who is past a deadline": lambda tx: tx.execute(stalled.OVERDUE, {**FOLLOWED, "before_us": NOW_US}).all(),
+    "who makes no progress": lambda tx: stalled.QUIET.rows(tx, (NOW_US,)),
+    "who is past a deadline": lambda tx: stalled.OVERDUE.rows(tx, ("process-1", 1, NOW_US)),
     "what does not get on": lambda tx: stalled_page(tx, bool, before_us=NOW_US + 1, after=None, limit=50),
     "what does not get on, on": lambda tx: stalled_page(tx, bool, before_us=NOW_US + 1, after=MIDDLE, limit=50),
     "who of many does not get on": lambda tx: stalled_page(tx, nobody, before_us=NOW_US + 1, after=None, limit=50),

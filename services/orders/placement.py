@@ -56,6 +56,10 @@ class Placement:
         settings = surroundings.settings
         self._admission = Admission(self._database, settings.sagas_max + settings.sagas_queued_max)
 
+    def admit(self) -> None:
+        """Raises Overloaded where too many orders are on their way for another one."""
+        self._admission.admit()
+
     async def place(self, request: PlaceOrderRequest) -> PlaceOrderResponse:
         """Takes an order; idempotent by its id. Raises AlreadyExists where another order has it, and Overloaded."""
         order = request.order

@@ -74,6 +74,10 @@ class OrdersService(OrdersServiceServicer):
         surroundings.life.spawn("takeover", Takeover(surroundings, orchestrator).look_for_ever())
         surroundings.life.spawn("given", Given(surroundings, orchestrator).look_for_ever())
 
+    def admit_PlaceOrder(self) -> None:
+        """Turns an order away that there is no place for; see services.orders.admission."""
+        self._placement.admit()
+
     async def PlaceOrder(self, request: PlaceOrderRequest, context: Any) -> PlaceOrderResponse:
         """Takes an order; see services.orders.placement."""
         return await self._placement.place(request)

@@ -4,6 +4,9 @@ Which form a method of the servicer takes, its contract and its signature say:
 - it participates: `def Method(self, request, step)`, run as a step against the ledger;
 - it does not: `def Method(self, request, call)`, run in a transaction of its own;
 - `async def Method(self, request, context)`: an ordinary grpc.aio handler, outside any transaction.
+
+Where the servicer also has `def admit_Method(self)`, that is asked first, before the request is read: it may raise
+Overloaded (mesh.server.Binding).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from mesh import identity, telemetry
 from mesh.contract import Contract, Method
 from mesh.contract_faults import ContractError
 from mesh.database import Database
-from mesh.server import Answer, Binding, Context
+from mesh.server import Answer, Binding, Context, bound
 from services.participant.outbox import Outbox
 from services.participant.step import Call
 from services.participant.steps import Handler, Steps, Trigger
@@ -63,7 +66,7 @@ class Endpoint:
 
     def bindings(self) -> list[Binding]:
         """What a mesh.server.Server serves."""
-        return [Binding(method.descriptor, self._call_for(method)) for method in self._contract.methods.values()]
+        return [bound(self._servicer, one.descriptor, self._call_for(one)) for one in self._contract.methods.values()]
 
     def _call_for(self, method: Method) -> Any:
         if method.participates:

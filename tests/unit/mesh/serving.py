@@ -12,7 +12,7 @@ import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
-from mesh.errors import Refused
+from mesh.errors import Overloaded, Refused
 from mesh.server import Binding, Server, bind
 from shop.notifications.v1 import notifications_pb2 as notifications
 from shop.notifications.v1.notifications_pb2_grpc import NotificationsServiceServicer
@@ -30,8 +30,13 @@ class TinyNotifications(NotificationsServiceServicer):
     """Does what the order's id says."""
 
     def __init__(self) -> None:
+        self.admits = True
         self.begun = asyncio.Event()
         self.go_on = asyncio.Event()
+
+    def admit_ListNotifications(self) -> None:
+        if not self.admits:
+            raise Overloaded("full", 0.5)
 
     async def ListNotifications(self, request: Any, context: Any) -> Any:
         if request.order_id == "fails":

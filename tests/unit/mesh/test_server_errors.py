@@ -55,6 +55,14 @@ async def test_bytes_that_are_no_message_are_invalid_and_the_parsers_text_stays_
     assert reason(error) == ("INVALID_MESSAGE", "shop.notifications.v1")
 
 
+async def test_who_is_not_admitted_is_told_so_whatever_he_sent(server: Serving) -> None:
+    server.servicer.admits = False
+    error = await failure(server.raw(LIST, b"\xff\xff\xff"))
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert errors.retry_delay_s(errors.status_of(error)) == 0.5
+    await server.raw(NOTIFY, NotifyCustomerRequest(order=an_order(), status=1).SerializeToString())
+
+
 async def test_a_message_that_breaks_the_rules_is_told_its_fields(server: Serving) -> None:
     request: Message = NotifyCustomerRequest(order=an_order(customer_id="", order_id="a.b"))
     error = await failure(server.raw(NOTIFY, request.SerializeToString()))

@@ -45,6 +45,32 @@ async def test_an_order_that_ends_gives_its_place_to_another(orders: Bench) -> N
     await eventually(taken, within_s=5, every_s=COUNT_EVERY_S)
 
 
+async def test_who_comes_when_all_places_are_taken_is_turned_away_before_he_is_heard(orders: Bench) -> None:
+    admission = Admission(orders.database, 1)
+    admission.admit()  # nobody has counted yet
+    first = await take(orders, admission)
+    with pytest.raises(Overloaded):
+        admission.admit()
+    await orders.call("CancelOrder", order=first)
+    await orders.call("CloseOrder", order=first)
+
+    async def admitted() -> bool:  # by itself: those who are turned away count, too
+        try:
+            admission.admit()
+        except Overloaded:
+            return False
+        return True
+
+    await eventually(admitted, within_s=5, every_s=COUNT_EVERY_S)
+
+
+async def test_a_count_that_is_old_turns_nobody_away(orders: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    admission = Admission(orders.database, 1)
+    await take(orders, admission)
+    monkeypatch.setattr("services.orders.admission.OLD_S", 0.0)
+    admission.admit()
+
+
 async def test_orders_that_are_being_written_down_have_their_places_too(orders: Bench) -> None:
     admission = Admission(orders.database, 1)
     with admission.place():

@@ -150,10 +150,10 @@ class Placement:
 
 
 def _add(tx: Connection, order: Order, asked: Coordination.ValueType) -> OrderState:
-    if not tx.execute(tables.add(order, asked, Coordination.COORDINATION_UNSPECIFIED)).rowcount:
+    if not tables.add(tx, order, asked, Coordination.COORDINATION_UNSPECIFIED):
         tx.execute(tables.set_asked(order.order_id, asked))
-    row = tx.execute(tables.select_order(order.order_id)).one()
-    if row._mapping["digest"] != identity.digest(order):
+    (row,) = tables.find(tx, order.order_id)
+    if row.digest != identity.digest(order):
         raise AlreadyExists(
             f"another order has the id {order.order_id}; leave order_id empty, or choose another", reason="ORDER_EXISTS"
         )
@@ -162,4 +162,5 @@ def _add(tx: Connection, order: Order, asked: Coordination.ValueType) -> OrderSt
 
 def _take(tx: Connection, order_id: str, taken: Coordination.ValueType) -> Coordination.ValueType:
     tx.execute(tables.set_taken(order_id, taken))
-    return tables.state_of(tx.execute(tables.select_order(order_id)).one()).coordination_taken
+    (row,) = tables.find(tx, order_id)
+    return row.taken

@@ -17,6 +17,7 @@ from services.orders.given import Given
 from services.orders.healing import Healing
 from services.orders.orchestrator import Orchestrator
 from services.orders.placement import Placement
+from services.orders.tables import OrderRow
 from services.orders.takeover import Takeover
 from services.orders.telling import Telling
 from services.participant import Call, NotFound, OutOfOrder, Refused, Step, Surroundings
@@ -123,7 +124,7 @@ class OrdersService(OrdersServiceServicer):
         """Reads a page of orders."""
         size = page_size(request.page_size)
         query = tables.select_page(request.status, parse_token(request.page_token), size + 1)
-        rows = call.tx.execute(query).all()
+        rows = [OrderRow(*row) for row in call.tx.execute(query)]
         response = ListOrdersResponse(orders=[tables.state_of(row) for row in rows[:size]])
         if len(rows) > size:
             last = response.orders[-1]
@@ -147,22 +148,24 @@ class OrdersService(OrdersServiceServicer):
     def _ensure(self, order: Order, step: Step) -> None:
         """Makes the order's row where there is none; raises StepMismatch where there is one of another order."""
         taken = Coordination.COORDINATION_CHOREOGRAPHED if step.event else Coordination.COORDINATION_ORCHESTRATED
-        added = step.tx.execute(tables.add(order, Coordination.COORDINATION_UNSPECIFIED, taken)).rowcount
+        added = tables.add(step.tx, order, Coordination.COORDINATION_UNSPECIFIED, taken)
         step.after_commit(lambda: self._changes.changed(order.order_id))
         if not added:
-            row = step.tx.execute(tables.select_order(order.order_id)).one()
-            if row._mapping["digest"] != identity.digest(order):
+            (row,) = tables.find(step.tx, order.order_id)
+            if row.digest != identity.digest(order):
                 raise StepMismatch(f"order {order.order_id}", "another order has this id; an order never changes")
 
-    def _moved(self, step: Step, before: OrderStatus.ValueType, after: OrderStatus.ValueType, **values: str) -> bool:
-        return bool(step.tx.execute(tables.move(step.saga_id, before, after, **values)).rowcount)
+    def _moved(
+        self, step: Step, before: OrderStatus.ValueType, after: OrderStatus.ValueType, tracking_number: str = ""
+    ) -> bool:
+        return tables.move(step.tx, step.saga_id, before, after, tracking_number)
 
 
 def _read(tx: Connection, order_id: str) -> OrderState:
-    row = tx.execute(tables.select_order(order_id)).one_or_none()
-    if row is None:
+    found = tables.find(tx, order_id)
+    if not found:
         raise NotFound(f"no order {order_id}; ListOrders shows those there are")
-    return tables.state_of(row)
+    return tables.state_of(found[0])
 
 
 async def _either(changed: asyncio.Event, seconds: float) -> None:

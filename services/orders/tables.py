@@ -10,7 +10,7 @@ first wins, once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -74,27 +74,56 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def add(order: Order, asked: Coordination.ValueType, taken: Coordination.ValueType) -> Insert:
-    """Adds an order as PENDING; never changes an existing row."""
-    row = {
-        "order_id": order.order_id,
-        "body": order.SerializeToString(),
-        "digest": identity.digest(order),
-        "status": OrderStatus.ORDER_STATUS_PENDING,
-        "asked": asked,
-        "taken": taken,
-        "tracking_number": "",
-        "placed_us": now_us(),
-        "updated_us": now_us(),
-        "heals": 0,
-    }
-    return insert(ORDERS).values(row).on_conflict_do_nothing()
+class OrderRow(NamedTuple):
+    """One order's row, its columns in the order of the table."""
+
+    order_id: str
+    body: bytes
+    digest: bytes
+    status: OrderStatus.ValueType
+    asked: Coordination.ValueType
+    taken: Coordination.ValueType
+    tracking_number: str
+    placed_us: int
+    updated_us: int
+    heals: int
 
 
-def move(order_id: str, before: OrderStatus.ValueType, after: OrderStatus.ValueType, **values: str) -> sql.Update:
-    """Moves an order from one status to another; touches no row where it is in a third."""
-    there = (ORDERS.c.order_id == order_id) & (ORDERS.c.status == before)
-    return sql.update(ORDERS).where(there).values(status=after, updated_us=now_us(), heals=0, **values)
+_ADD = Prepared(insert(ORDERS).on_conflict_do_nothing())
+_FIND = Prepared(sql.select(ORDERS).where(ORDERS.c.order_id == sql.bindparam("id")))
+_MOVE = Prepared(
+    sql.update(ORDERS)
+    .where(ORDERS.c.order_id == sql.bindparam("id"), ORDERS.c.status == sql.bindparam("before"))
+    .values(
+        status=sql.bindparam("after"),
+        tracking_number=sql.bindparam("number"),
+        updated_us=sql.bindparam("at_us"),
+        heals=0,
+    )
+)
+
+
+def add(tx: Connection, order: Order, asked: Coordination.ValueType, taken: Coordination.ValueType) -> bool:
+    """Adds an order as PENDING; never changes an existing row, and says False of it."""
+    body, digest, at_us = order.SerializeToString(), identity.digest(order), now_us()
+    row = OrderRow(order.order_id, body, digest, OrderStatus.ORDER_STATUS_PENDING, asked, taken, "", at_us, at_us, 0)
+    return bool(_ADD.run(tx, row))
+
+
+def find(tx: Connection, order_id: str) -> list[OrderRow]:
+    """One order, or none."""
+    return [OrderRow(*row) for row in _FIND.rows(tx, (order_id,))]
+
+
+def move(
+    tx: Connection,
+    order_id: str,
+    before: OrderStatus.ValueType,
+    after: OrderStatus.ValueType,
+    tracking_number: str = "",
+) -> bool:
+    """Moves an order from one status to another; touches no row where it is in a third, and says False."""
+    return bool(_MOVE.run(tx, (after, tracking_number, now_us(), order_id, before)))
 
 
 def set_asked(order_id: str, asked: Coordination.ValueType) -> sql.Update:
@@ -107,11 +136,6 @@ def set_taken(order_id: str, taken: Coordination.ValueType) -> sql.Update:
     """Writes the style that an order's saga was started in, the first time."""
     unset = (ORDERS.c.order_id == order_id) & (ORDERS.c.taken == 0)
     return sql.update(ORDERS).where(unset).values(taken=taken, updated_us=now_us())
-
-
-def select_order(order_id: str) -> sql.Select[Any]:
-    """One order."""
-    return sql.select(ORDERS).where(ORDERS.c.order_id == order_id)
 
 
 def select_page(status: OrderStatus.ValueType, after: Cursor | None, limit: int) -> sql.Select[Any]:
@@ -139,7 +163,7 @@ _UNSTARTED = Prepared(
 
 def unstarted(asked: Coordination.ValueType, before_us: int, limit: int) -> Callable[[Connection], list[OrderState]]:
     """Orders that were placed in a style, and whose saga is not known to be started."""
-    return lambda tx: [state_of(row) for row in _UNSTARTED.rows(tx, (before_us, asked, limit))]
+    return lambda tx: [state_of(OrderRow(*row)) for row in _UNSTARTED.rows(tx, (before_us, asked, limit))]
 
 
 _MOVING = Prepared(
@@ -281,16 +305,15 @@ def take_over(order_id: str, seen_us: int, now_us: int, taken: Coordination.Valu
     return sql.update(ORDERS).where(unmoved).values(taken=taken, heals=ORDERS.c.heals + count, updated_us=now_us)
 
 
-def state_of(row: Sequence[Any]) -> OrderState:
+def state_of(row: OrderRow) -> OrderState:
     """A row as the API shows it."""
-    _, body, _, status, asked, taken, tracking_number, placed_us, updated_us, _ = row
     state = OrderState(
-        order=Order.FromString(body),
-        status=status,
-        coordination_asked=asked,
-        coordination_taken=taken,
-        tracking_number=tracking_number,
+        order=Order.FromString(row.body),
+        status=row.status,
+        coordination_asked=row.asked,
+        coordination_taken=row.taken,
+        tracking_number=row.tracking_number,
     )
-    state.placed.FromMicroseconds(placed_us)
-    state.updated.FromMicroseconds(updated_us)
+    state.placed.FromMicroseconds(row.placed_us)
+    state.updated.FromMicroseconds(row.updated_us)
     return state

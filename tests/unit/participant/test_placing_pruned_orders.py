@@ -28,7 +28,7 @@ WAYS = {"COMPLETED": ["ConfirmOrder", "CompleteOrder"], "COMPENSATED": ["CancelO
 async def pruned(orders: Bench, way: list[str], asked: int, taken: int) -> Order:
     """An order that went its way, and that the ledger knows nothing of any more."""
     order = an_order()
-    await orders.database.run(lambda tx: tx.execute(tables.add(order, asked, taken)).rowcount)  # type: ignore[arg-type]
+    await orders.database.run(lambda tx: tables.add(tx, order, asked, taken))  # type: ignore[arg-type]
     for method in way:
         await orders.call(method, order=order)
     await orders.names()

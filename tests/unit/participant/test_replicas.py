@@ -211,7 +211,7 @@ async def test_of_replicas_that_see_the_same_stalled_order_one_starts_it_again(
     one, other = replicas(OrdersService)
     for order in [an_order() for _ in range(CASES)]:
         await one.call("RecordOrder", order=order)
-        (row,) = await one.query(tables.select_order(order.order_id))
+        (row,) = await one.database.run(lambda tx, order=order: tables.find(tx, order.order_id))
         count = tables.count_heal(order.order_id, row.updated_us, tables.now_us())
         counted = [bench.database.run(lambda tx, count=count: tx.execute(count).rowcount) for bench in (one, other)]
         assert sorted(await asyncio.gather(*counted)) == [0, 1]

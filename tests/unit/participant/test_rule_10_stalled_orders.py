@@ -67,7 +67,7 @@ async def watching(orders: Bench, folder: Path, heals_max: int = 1) -> AsyncIter
 
 async def placed(orders: Bench, methods: list[str], asked: int = BY_EVENTS, taken: int = BY_EVENTS) -> Order:
     order = an_order()
-    await orders.database.run(lambda tx: tx.execute(tables.add(order, asked, taken)).rowcount)  # type: ignore[arg-type]
+    await orders.database.run(lambda tx: tables.add(tx, order, asked, taken))  # type: ignore[arg-type]
     for method in methods:
         await orders.call(method, order=order)
     await orders.names()
@@ -90,7 +90,7 @@ async def test_rule_10_the_watch_selects_open_orders_on_both_sides_of_the_pivot(
     order = await placed(orders, WAY[status])
     rows = await orders.database.run(stalled())
     assert [row.order.order_id for row in rows] == [order.order_id]
-    (found,) = await orders.query(tables.select_order(order.order_id))
+    (found,) = await orders.database.run(lambda tx: tables.find(tx, order.order_id))
     assert found.status == OrderStatus.Value(f"ORDER_STATUS_{status}")
 
 

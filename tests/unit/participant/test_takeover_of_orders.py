@@ -87,13 +87,13 @@ async def standing(
     order = an_order()
     then_us = tables.now_us() - int(for_s * 1e6)
     age = tables.ORDERS.update().where(tables.ORDERS.c.order_id == order.order_id).values(updated_us=then_us)
-    await orders.database.run(lambda tx: tx.execute(tables.add(order, asked, taken)).rowcount)  # type: ignore[arg-type]
+    await orders.database.run(lambda tx: tables.add(tx, order, asked, taken))  # type: ignore[arg-type]
     await orders.database.run(lambda tx: tx.execute(age).rowcount)
     return order
 
 
 async def taken(orders: Bench, order: Order) -> tuple[int, int]:
-    (row,) = await orders.query(tables.select_order(order.order_id))
+    (row,) = await orders.database.run(lambda tx: tables.find(tx, order.order_id))
     return (row.taken, row.heals)
 
 

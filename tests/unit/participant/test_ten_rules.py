@@ -148,20 +148,20 @@ def test_rule_8_the_requests_of_cancel_order_have_one_digest() -> None:
 async def test_rule_9_record_order_never_changes_an_existing_row(orders: Bench) -> None:
     order = an_order()
     asked, taken = Coordination.COORDINATION_HYBRID, Coordination.COORDINATION_ORCHESTRATED
-    await orders.database.run(lambda tx: tx.execute(tables.add(order, asked, taken)).rowcount)
+    await orders.database.run(lambda tx: tables.add(tx, order, asked, taken))
     await orders.call("ConfirmOrder", order=order)
-    before = await orders.query(tables.select_order(order.order_id))
+    before = await orders.database.run(lambda tx: tables.find(tx, order.order_id))
     await orders.event(an_event("orders.OrderPlaced", order))
-    assert await orders.query(tables.select_order(order.order_id)) == before
+    assert await orders.database.run(lambda tx: tables.find(tx, order.order_id)) == before
 
 
 async def test_rule_9_record_order_of_another_order_changes_nothing(orders: Bench) -> None:
     order = an_order()
     await orders.call("CancelOrder", order=order)
-    before = await orders.query(tables.select_order(order.order_id))
+    before = await orders.database.run(lambda tx: tables.find(tx, order.order_id))
     with pytest.raises(StepMismatch):
         await orders.call("RecordOrder", order=an_order(order_id=order.order_id, customer_id="another"))
-    assert await orders.query(tables.select_order(order.order_id)) == before
+    assert await orders.database.run(lambda tx: tables.find(tx, order.order_id)) == before
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.permutations(["ConfirmOrder", "CancelOrder"])))

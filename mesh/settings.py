@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     # Together they say how long the last one waits: no more than keeps everybody busy, which 64 do on one machine.
     sagas_max: int = Field(192, gt=0, description="sagas that one orchestrator runs at once; more wait")
     sagas_queued_max: int = Field(
-        64, ge=0, description="sagas that wait behind those that run; more are refused, and so are orders of any style"
+        32, ge=0, description="sagas that wait behind those that run; more are refused, and so are orders of any style"
     )
     # By itself, like the streams, since what grows for ever fills a disk; and no earlier than the last of them, since a
     # dead letter that is put back triggers its step again. The services' own tables (orders, payments) are not touched.

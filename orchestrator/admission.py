@@ -27,11 +27,15 @@ class Admission:
 
     def reserve(self, running: int) -> None:
         """A place for a saga that is about to be written; raises Overloaded. `release` gives it back."""
+        self.ensure_a_place(running)
+        self._starting += 1
+
+    def ensure_a_place(self, running: int) -> None:
+        """Raises Overloaded where no saga could be started now."""
         if running + self._starting + len(self._queue) >= self._running_max + self._queue_max:
             raise Overloaded(
                 f"{self._running_max} sagas run and {self._queue_max} wait, as many as may; try again", RETRY_AFTER_S
             )
-        self._starting += 1
 
     def release(self) -> None:
         """The saga is written, or is not going to be."""

@@ -54,6 +54,13 @@ class OrchestratorService(OrchestratorServiceServicer):
         self._bus = bus
         self._pruning = pruning
 
+    def admit_StartSaga(self) -> None:
+        """Turns a saga away that there is no place for; see orchestrator.admission.
+
+        Unread, so also one that runs already: to ask again is safe. RunSaga is read first, and waits for it.
+        """
+        self._engine.admit()
+
     async def StartSaga(self, request: api.StartSagaRequest, context: Any) -> api.StartSagaResponse:
         """Starts, durably."""
         journal = await self._engine.start(request.process, request.input)

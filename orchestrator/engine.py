@@ -118,6 +118,10 @@ class Engine:
         """
         return await self._start(process, self._unpack(process, packed), parent="")
 
+    def admit(self) -> None:
+        """Raises Overloaded where `start` would, whatever is to be started."""
+        self._admission.ensure_a_place(len(self._runs))
+
     async def get(self, saga_id: str) -> Journal:
         """A saga as it stands, a damaged one with what is wrong; raises NotFound."""
         if (run := self._runs.get(saga_id)) is not None:

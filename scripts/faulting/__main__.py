@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import click
+import uvloop
 
 from mesh import machine
 from scripts.faulting.catalogue import FAULTS
@@ -67,7 +68,8 @@ def _run(name: str, data: Path | None, orders: int, seed: int) -> Result:
     else:
         folder = Path(tempfile.mkdtemp(prefix=f"ensemble-{name}-"))
     try:
-        result = asyncio.run(run(FAULTS[name](), folder, orders=orders, seed=seed))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            result = runner.run(run(FAULTS[name](), folder, orders=orders, seed=seed))
     except BaseException:
         print(f"the databases and logs are in {folder}", file=sys.stderr)
         raise

@@ -44,23 +44,31 @@ _COUNT = sql.select(sql.func.count())
 _OPEN_ORDERS = _COUNT.select_from(ORDERS).where(ORDERS.c.status.in_(OPEN))
 _OPEN_SAGAS = _COUNT.select_from(SAGAS).where(SAGAS.c.process == PROCESS, SAGAS.c.status.in_(GOING))
 
-Call = Callable[[MeshClient, Order], Awaitable[Any]]
+Call = Callable[[Order], Awaitable[Any]]
+Way = Callable[[MeshClient], Call]
 
 
-def _place(style: Coordination.ValueType) -> Call:
-    return lambda mesh, order: mesh.orders.PlaceOrder(
-        PlaceOrderRequest(order=order, coordination=style), timeout=CALL_S
-    )
+def _place(style: Coordination.ValueType) -> Way:
+    def way(mesh: MeshClient) -> Call:
+        place = mesh.orders.PlaceOrder
+        return lambda order: place(PlaceOrderRequest(order=order, coordination=style), timeout=CALL_S)
+
+    return way
 
 
-def _start(mesh: MeshClient, order: Order) -> Awaitable[Any]:
-    request = api.StartSagaRequest(process=PROCESS)
-    request.input.Pack(OrderPlaced(order=order))
-    return mesh.orchestrator.StartSaga(request, timeout=CALL_S)
+def _start(mesh: MeshClient) -> Call:
+    start = mesh.orchestrator.StartSaga
+
+    def call(order: Order) -> Awaitable[Any]:
+        request = api.StartSagaRequest(process=PROCESS)
+        request.input.Pack(OrderPlaced(order=order))
+        return start(request, timeout=CALL_S)
+
+    return call
 
 
 # How an order comes into the mesh.
-WAYS: dict[str, Call] = {
+WAYS: dict[str, Way] = {
     "PlaceOrder, orchestrated": _place(Coordination.COORDINATION_ORCHESTRATED),
     "PlaceOrder, choreographed": _place(Coordination.COORDINATION_CHOREOGRAPHED),
     "StartSaga": _start,
@@ -95,17 +103,19 @@ class Loaded:
 
 
 class Loader:
-    """Sends orders to one mesh in one way."""
+    """Sends orders to one mesh in one way.
 
-    def __init__(self, mesh: MeshClient, settings: Settings, call: Call) -> None:
-        self._mesh = mesh
-        self._call = call
+    It runs on the processors that the mesh runs on, so it takes as little of them as it can: what does not change is
+    made once, and an answer that has come before is not read again.
+    """
+
+    def __init__(self, mesh: MeshClient, settings: Settings, way: Way) -> None:
+        self._call = way(mesh)
         self._orders = open_read_only(settings, "orders")
         self._sagas = open_read_only(settings, "orchestrator")
         self._order = orders.an_order(sku=SKU, token="tok_visa", country="DE")
-        self._order.order_id = (
-            ""  # made anew for each, and the rest not: who makes load shall take little of the machine
-        )
+        self._order.order_id = ""
+        self._answers: dict[tuple[grpc.StatusCode, str | bytes], str] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
     async def as_much_as_it_takes(self, seconds: float, at_once: int) -> Loaded:
@@ -167,14 +177,20 @@ class Loader:
         order, sent_s = Order(order_id=str(uuid_utils.uuid7())), time.time()
         order.MergeFrom(self._order)
         try:
-            await self._call(self._mesh, order)
+            await self._call(order)
         except grpc.aio.AioRpcError as error:
-            told = errors.retry_delay_s(errors.status_of(error)) is not None
-            loaded.turned_away[f"{error.code().name}{' with RetryInfo' if told else ''}"] += 1
+            loaded.turned_away[self._answer(error)] += 1
         else:
             loaded.accepted[order.order_id] = sent_s
             if sent_s > loaded.began_s + RAMP_S:
                 loaded.answers_s.append(time.time() - sent_s)
+
+    def _answer(self, error: grpc.aio.AioRpcError) -> str:
+        details = dict(error.trailing_metadata() or ()).get(errors.STATUS_DETAILS_KEY, "")
+        if (key := (error.code(), details)) not in self._answers:
+            told = errors.retry_delay_s(errors.status_of(error)) is not None
+            self._answers[key] = f"{error.code().name}{' with RetryInfo' if told else ''}"
+        return self._answers[key]
 
     async def _rest(self, loaded: Loaded) -> Loaded:
         loaded.seconds = time.time() - loaded.began_s

@@ -68,7 +68,10 @@ async def test_more_sagas_than_may_run_are_turned_away_and_told_when_to_come_aga
     bench = an_engine(sagas_max=2)
     orders = [an_order() for _ in range(3)]
     for order in orders[:2]:
+        bench.engine.admit()
         await bench.start(order)
+    with pytest.raises(Overloaded):
+        bench.engine.admit()
     with pytest.raises(Overloaded) as caught:
         await bench.start(orders[2])
     assert caught.value.retry_after_s > 0

@@ -21,6 +21,7 @@ from servers import ModelledServer, RealServer, Server
 from mesh import virtual_time
 from scripts.faulting.disk import mounted_disk
 from scripts.faulting.fault import NotPossible
+from tests.harness import eventually
 
 TIMEOUT_S = 1.0
 DISK_MIB = 32
@@ -108,6 +109,14 @@ class Scene:
 
     async def info(self, name: str = "worker") -> Any:
         return await self.js.consumer_info(self.name, name)
+
+    async def knows_of(self, count: int, name: str = "worker") -> None:
+        """Until a consumer has heard of so many messages, which is some time after they are stored."""
+
+        async def knows() -> bool:
+            return (await self.info(name)).num_pending >= count  # type: ignore[no-any-return]
+
+        await eventually(knows, every_s=0.01, what=f"a consumer that knows of {count} messages")
 
     async def state(self) -> Any:
         return (await self.js.stream_info(self.name)).state

@@ -18,6 +18,7 @@ def test_who_does_not_wait_is_told_that_there_is_nothing_or_no_more(run: Run) ->
         nothing = await scene.pull(no_wait=True, expires=0)
         assert await nothing.status() == ("404", {"Description": "No Messages"})
         await scene.publish(b"1")
+        await scene.knows_of(1)
         some = await scene.pull(3, no_wait=True, expires=0)
         assert seen(await some.message()) == (b"1", 1)
         assert await some.status() == ("404", {"Description": "No Messages"})

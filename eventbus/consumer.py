@@ -86,7 +86,6 @@ class Consumer:
         self._deliveries_max = settings.deliveries_max
         self._events_max = settings.events_max
         self._exhausted = ExhaustedReader(bus, service, settings)
-        self._reporters: dict[str, asyncio.TimerHandle] = {}
         self._reports: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -179,19 +178,21 @@ class Consumer:
     @contextlib.contextmanager
     def _working(self, message: Msg) -> Iterator[None]:
         """Tells the broker every third of the ack wait that the message is being worked on."""
-        reporter = asyncio.get_running_loop().call_later(self._ack_wait_s / 3, self._report, message)
-        self._reporters[message.reply] = reporter
+        call_later, every_s = asyncio.get_running_loop().call_later, self._ack_wait_s / 3
+        timer: asyncio.TimerHandle
+
+        def report() -> None:
+            nonlocal timer
+            task = asyncio.create_task(_answer(message.in_progress), name="in progress")
+            self._reports.add(task)
+            task.add_done_callback(self._reports.discard)
+            timer = call_later(every_s, report)
+
+        timer = call_later(every_s, report)
         try:
             yield
         finally:
-            self._reporters.pop(message.reply).cancel()
-
-    def _report(self, message: Msg) -> None:
-        task = asyncio.create_task(_answer(message.in_progress), name="in progress")
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
-        again = asyncio.get_running_loop().call_later(self._ack_wait_s / 3, self._report, message)
-        self._reporters[message.reply] = again
+            timer.cancel()
 
 
 def _delivery(message: Msg) -> Delivery:

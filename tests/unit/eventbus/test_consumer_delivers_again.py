@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from modelled_world import ACK_WAIT_S, World, play
+from modelled_world import ACK_WAIT_S, Scripted, World, play
 
 from eventbus import consumer, dead_letters
 from eventbus.consumer import Delivery
 from eventbus.streams import DEAD_LETTERS, EVENTS, EXHAUSTED
-from eventbus.testing import ModelledClient
+from eventbus.testing import Kind, ModelledClient
 from mesh.errors import Unavailable
 
 
@@ -70,6 +70,28 @@ def test_a_slow_handler_is_not_run_twice() -> None:
         await part.publish(b"1")
         await asyncio.sleep(11 * ACK_WAIT_S)
         assert part.seen == [(b"1", 1)]
+        assert not world.broker.streams[EVENTS].consumers["tester"].state.pending
+
+    play(scene)
+
+
+def test_one_delivery_that_comes_twice_and_fails_twice_is_delivered_again() -> None:
+    """Whoever still told the broker that it is being worked on would keep it from that for ever."""
+
+    async def scene(world: World) -> None:
+        async def fail_thrice(delivery: Delivery) -> None:
+            await asyncio.sleep(0.2)
+            if delivery.deliveries <= 3:
+                raise Unavailable("not yet")
+
+        link = Scripted()
+        part = await world.part(link=link)
+        await part.consume(fail_thrice)
+        for arrivals in ((0.0,), (0.0,), (0.0, 0.1)):  # after the third the broker waits longest
+            link.next(Kind.DELIVERY, *arrivals)
+        await (await world.part("publisher")).publish(b"1")
+        await asyncio.sleep(10)
+        assert [deliveries for _, deliveries in part.seen] == [1, 2, 3, 3, 4]
         assert not world.broker.streams[EVENTS].consumers["tester"].state.pending
 
     play(scene)

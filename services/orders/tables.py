@@ -227,9 +227,13 @@ def count_heal(order_id: str, seen_us: int, now_us: int, count: int = 1) -> sql.
 
 
 def tell_ends_again(since_us: int, until_us: int, replay: str) -> sql.Update:
-    """Makes the events that tell of orders' ends due again, as a replay, for orders that ended in between."""
-    in_between = ORDERS.c.updated_us.between(since_us, until_us)
-    ended = sql.select(ORDERS.c.order_id).where(ORDERS.c.status.in_(ENDED), in_between)
+    """Makes the events that tell of orders' ends due again, as a replay.
+
+    For orders that were there at the one time, and have moved since the other. Those that are cancelled and not closed
+    are among them: customers hear of that, and calls may close an order without another event.
+    """
+    told = ORDERS.c.status.in_((*ENDED, OrderStatus.ORDER_STATUS_CANCELLED))
+    ended = sql.select(ORDERS.c.order_id).where(told, ORDERS.c.placed_us <= until_us, ORDERS.c.updated_us >= since_us)
     # As services.participant.steps has it: what an event of the choreography ever triggered, goes on by events.
     others = LEDGER.alias("others")
     by_events = sql.exists().where(others.c.saga_id == LEDGER.c.saga_id, others.c.choreographed)

@@ -1,9 +1,10 @@
 """Tells again how cases ended, after the broker has lost what it was told.
 
 A case that is open and lost an event stalls, and is started again (services.orders.healing). One that has ended waits
-for nothing; but those who observe its end, and the tracker, may not have read of it when the broker's disk was emptied
-or the stream purged. So when the stream is seen to have lost its messages, the ends of the last TOLD_AGAIN_S are due
-again in the ledger, by one deliberate replay, and the outbox publishes them. Whoever had read of them knows them.
+for nothing, nor does a cancelled one that calls close; but those who observe, and the tracker, may not have read of it
+when the broker's disk was emptied or the stream purged. So when the stream is seen to have lost its messages, the ends
+of the last TOLD_AGAIN_S are due again in the ledger, by one deliberate replay, and the outbox publishes them. Whoever
+had read of them knows them.
 
 What was last seen of the stream is kept in the database, so that a loss is noticed across restarts, too, and by one of
 several replicas.

@@ -84,6 +84,23 @@ async def test_the_ends_are_told_again_in_their_style(orders: Bench, fault: str)
     }
 
 
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_cancellation_is_told_again_though_calls_close_the_order_only_now(orders: Bench, closed: bool) -> None:
+    order = an_order()
+    await orders.call("CancelOrder", order=order)
+    await orders.names()
+    orders.publisher.stream = stream(LONG_AGO_US, 1, 20)
+    async with looking(orders):
+        orders.publisher.stream = stream(tables.now_us(), 1, 0)
+        if closed:
+            await orders.call("CloseOrder", order=order)
+
+        async def told() -> bool:
+            return any(short(row.event) == "OrderCancelled" and row.due and row.replay for row in await orders.rows())
+
+        await eventually(told, within_s=5, every_s=0.01, what="the cancellation, again")
+
+
 async def test_a_stream_that_was_made_anew_while_the_service_was_away_is_noticed(orders: Bench) -> None:
     order = await completed(orders, by_events=True)
     orders.publisher.stream = stream(tables.now_us(), 1, 0)

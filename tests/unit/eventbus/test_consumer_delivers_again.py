@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+import pytest
 from modelled_world import ACK_WAIT_S, Scripted, World, play
 
 from eventbus import consumer, dead_letters
@@ -93,6 +95,27 @@ def test_one_delivery_that_comes_twice_and_fails_twice_is_delivered_again() -> N
         await asyncio.sleep(10)
         assert [deliveries for _, deliveries in part.seen] == [1, 2, 3, 3, 4]
         assert not world.broker.streams[EVENTS].consumers["tester"].state.pending
+
+    play(scene)
+
+
+def test_a_consumer_ends_though_its_cancellation_is_lost_while_it_provisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        provisioning = asyncio.Event()
+
+        async def lose_it(*_: object, **__: object) -> None:
+            provisioning.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+        monkeypatch.setattr(consumer, "provision_consumer", lose_it)
+        part = await world.part()
+        await part.consume()
+        await provisioning.wait()
+        (task,) = part.tasks
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        assert task.done()
 
     play(scene)
 

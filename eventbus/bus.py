@@ -43,6 +43,17 @@ class Unpublished(Exception):
     """The broker did not say that it stored the event; publish it again."""
 
 
+def end_where_cancelled() -> None:
+    """To be called after a request to the broker, in what goes on until it is cancelled.
+
+    Python 3.11's `asyncio.wait_for`, which nats-py asks with, loses a cancellation that comes with the answer (3.12's
+    does not). What is asked of EventBus does so itself.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class EventBus:
     """One process's connection. It connects by itself, for as long as it takes, and again after every loss."""
 
@@ -114,6 +125,7 @@ class EventBus:
             )
         try:
             await self.jetstream.publish(subject, body, headers=dict(headers), timeout=PUBLISH_TIMEOUT_S)
+            end_where_cancelled()
         except NoStreamResponseError as error:
             self._provision_again()
             raise Unpublished(f"{subject}: there is no stream that takes it") from error
@@ -127,6 +139,7 @@ class EventBus:
             return None
         try:
             info = await self.jetstream.stream_info(EVENTS)
+            end_where_cancelled()
         except (nats.errors.Error, OSError):
             return None
         return Extent(microseconds(info.created), info.state.first_seq, info.state.last_seq)

@@ -25,7 +25,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from eventbus.bus import EventBus
+from eventbus.bus import EventBus, end_where_cancelled
 from eventbus.envelope import header
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Puller:
         try:
             while True:
                 await self._step()
-                _end_where_cancelled()
+                end_where_cancelled()
                 try:
                     async with asyncio.timeout(_TICK_S):
                         await self._wake.wait()
@@ -157,10 +157,3 @@ class Puller:
             log.error("%s: delivering failed", self._durable, exc_info=error)
         if not self._wanted:
             self._wake.set()
-
-
-def _end_where_cancelled() -> None:
-    """Python 3.11's `asyncio.wait_for`, which nats-py asks with, loses a cancellation that comes with the answer."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -79,9 +79,9 @@ def run_part(name: str, main: Callable[[Settings, Lifecycle], Awaitable[None]]) 
 def run(main: Callable[[Lifecycle], Awaitable[None]]) -> None:
     """Runs one process to its end, with uvloop where there is one; a failure ends it with status 1."""
     spare_the_collector()
-    with _runner() as runner:
+    with runner() as running:
         try:
-            runner.run(_run(main))
+            running.run(_run(main))
         except Exception as error:
             log.critical("ended by %s: %s", type(error).__name__, error)
             sys.exit(1)
@@ -97,7 +97,8 @@ def spare_the_collector() -> None:
     gc.set_threshold(GARBAGE_AFTER)
 
 
-def _runner() -> asyncio.Runner:
+def runner() -> asyncio.Runner:
+    """With the event loop of every part of the mesh: uvloop's, where there is one."""
     try:
         import uvloop
     except ImportError:  # no wheel for this platform

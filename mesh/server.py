@@ -61,10 +61,10 @@ RETRY_AFTER_S = 0.2
 
 @dataclass(frozen=True)
 class Binding:
-    """One unary or streaming method and what answers it.
+    """One method and what answers it.
 
-    `admit` is asked before a request is so much as parsed, and may raise Overloaded: that takes a third less of a
-    processor than to turn the call away where it is served.
+    `admit` is asked before a request is so much as parsed, and may raise Overloaded: it costs a third less processor
+    time to turn a call away there than where it is served.
     """
 
     method: MethodDescriptor

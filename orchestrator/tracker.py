@@ -65,9 +65,10 @@ class Tracker:
         self._age_us = 0
 
     async def handle(self, delivery: Delivery) -> None:
-        """Writes down what one event says. Events of no contract say nothing here, nor do those of orchestrated steps:
+        """Writes down what one event says.
 
-        but for the end of a saga that was handed over while its last call was under way, which only that call tells of.
+        Events of no contract say nothing here. Nor do those of orchestrated steps, but for the end of a saga that was
+        handed over while its last call was under way: nothing else may tell of it.
         """
         self._read_us = self._clock.now_us()
         self._age_us = self._read_us - delivery.stored_us

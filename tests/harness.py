@@ -20,6 +20,7 @@ from mesh.addresses import MeshFile
 from mesh.ports import free_port
 from mesh.settings import Settings
 from scripts.faulting.logs import unhandled
+from scripts.faulting.processes import GONE, STOPPED, ZOMBIE, state_of
 
 T = TypeVar("T")
 
@@ -57,14 +58,9 @@ def send(pid: int, number: int) -> None:
     """
     os.kill(pid, number)
     deadline = time.monotonic() + 10
-    while number == signal.SIGSTOP and _runs(pid):
+    while number == signal.SIGSTOP and state_of(pid) not in (STOPPED, ZOMBIE, GONE):
         assert time.monotonic() < deadline, f"process {pid} did not stop within 10 s"
         time.sleep(0.002)
-
-
-def _runs(pid: int) -> bool:
-    said = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return said[:1] not in ("", "T", "Z")
 
 
 class RunningMesh:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import wraps
@@ -12,8 +11,8 @@ from typing import Any
 import click
 import grpc.aio
 import nats.errors
-import uvloop
 
+from mesh import lifecycle
 from scripts.benchmarks.alike import Unlike
 from scripts.benchmarks.load import Incomplete
 from scripts.benchmarks.parts import PartFailed
@@ -105,5 +104,5 @@ def planned(*in_flight_by_default: int) -> Callable[[Callable[..., None]], Calla
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """On a loop like that of every part of the mesh."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with lifecycle.runner() as runner:
         runner.run(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import signal
@@ -11,9 +10,8 @@ import tempfile
 from pathlib import Path
 
 import click
-import uvloop
 
-from mesh import machine
+from mesh import lifecycle, machine
 from scripts.faulting.catalogue import FAULTS
 from scripts.faulting.report import markdown
 from scripts.faulting.result import FAILED, NOT_POSSIBLE, Result
@@ -68,7 +66,7 @@ def _run(name: str, data: Path | None, orders: int, seed: int) -> Result:
     else:
         folder = Path(tempfile.mkdtemp(prefix=f"ensemble-{name}-"))
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with lifecycle.runner() as runner:
             result = runner.run(run(FAULTS[name](), folder, orders=orders, seed=seed))
     except BaseException:
         print(f"the databases and logs are in {folder}", file=sys.stderr)

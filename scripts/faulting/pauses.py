@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
 
 from orchestrator.recovery import LEASE_S
 from scripts.faulting.fault import Fault
 from scripts.faulting.ground import PARTS, Ground
+from scripts.faulting.processes import STOPPED, state_of
 
 SHORT_S = 0.2
 # Past an orchestrator's lease, and past the wait for an acknowledgement (2 s here): their work is given to others.
@@ -41,12 +41,7 @@ class Pauses(Fault):
         pids = {part: ground.send(part, signal.SIGSTOP) for part in parts}
         try:
             await asyncio.sleep(seconds)
-            ground.counts.update(f"{part} stopped {how_long}" for part, pid in pids.items() if _is_stopped(pid))
+            ground.counts.update(f"{part} stopped {how_long}" for part, pid in pids.items() if state_of(pid) == STOPPED)
         finally:
             for part in parts:
                 ground.send(part, signal.SIGCONT)
-
-
-def _is_stopped(pid: int) -> bool:
-    said = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return said.startswith("T")

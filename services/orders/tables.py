@@ -122,7 +122,10 @@ def move(
     after: OrderStatus.ValueType,
     tracking_number: str = "",
 ) -> bool:
-    """Moves an order from one status to another; touches no row where it is in a third, and says False."""
+    """Moves an order from one status to another; touches no row where it is in a third, and says False.
+
+    Each move writes the tracking number: an order has none before it is completed, and moves no further then.
+    """
     return bool(_MOVE.run(tx, (after, tracking_number, now_us(), order_id, before)))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import RunningMesh, ensemble, eventually, running_mesh
+from tests.harness import RunningMesh, ensemble, eventually, running_mesh, send
 
 PARTS = ["orders", "inventory", "payments", "shipping", "notifications", "orchestrator"]
 
@@ -159,7 +159,7 @@ async def test_a_part_that_is_killed_is_started_again_with_a_line_that_says_so(m
 
 def test_status_exits_1_where_a_part_does_not_serve(mesh: RunningMesh) -> None:
     paused = mesh.pid_of("notifications")  # not killed: it would be back before anybody looked
-    os.kill(paused, signal.SIGSTOP)
+    send(paused, signal.SIGSTOP)
     try:
         done = ensemble("status", "--json", data=mesh.data)
     finally:

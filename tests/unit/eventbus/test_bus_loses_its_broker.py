@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,36 @@ from eventbus.streams import DEAD_LETTERS, EVENTS
 from mesh.errors import Invalid
 
 SOON_S = 10.0
+
+
+@pytest.mark.parametrize("request_of", ["publish", "stream_info"])
+def test_who_asks_again_and_again_ends_though_a_cancellation_is_lost(
+    request_of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.wait_for of Python 3.11 loses one that comes with the broker's answer."""
+
+    async def scene(world: World) -> None:
+        part, asked = await world.part(), asyncio.Event()
+
+        async def lose_it(*_: object, **__: object) -> object:
+            asked.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            return answer
+
+        async def ask_for_ever() -> None:
+            while True:
+                await (part.publish(b"1") if request_of == "publish" else part.bus.extent())
+
+        answer = await part.bus.jetstream.stream_info(EVENTS)
+        monkeypatch.setattr(part.bus.jetstream, request_of, lose_it)
+        asking = asyncio.create_task(ask_for_ever())
+        await asked.wait()
+        asking.cancel()
+        await asyncio.wait([asking], timeout=SOON_S)
+        assert asking.cancelled()
+
+    play(scene)
 
 
 async def publish_at_last(part: Part, body: bytes) -> None:

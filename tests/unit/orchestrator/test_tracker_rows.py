@@ -145,35 +145,40 @@ async def test_orchestrated_events_and_foreign_ones_say_nothing(tracking: Tracki
     assert await tracking.saga(order) is None
 
 
-async def test_a_saga_that_the_engine_drives_is_its_own_to_write_about(
-    engine: EngineBench, participants: FakeParticipants
-) -> None:
+@pytest.fixture
+async def driven(engine: EngineBench, participants: FakeParticipants) -> Order:
+    """An order whose saga the engine drives: its first call is under way, and all of it is written."""
     participants.hold("RecordOrder")
     order = an_order()
     await engine.start(order)
     await participants.reaches("RecordOrder")
     await engine.engine.flushed()
-    before = await engine.stored(order.order_id)
-    tracker = Tracker(CONTRACT, engine.database, engine.changes)
+    return order
+
+
+@pytest.fixture
+def tracker(engine: EngineBench) -> Tracker:
+    return Tracker(CONTRACT, engine.database, engine.changes)
+
+
+async def test_a_saga_that_the_engine_drives_is_its_own_to_write_about(
+    engine: EngineBench, driven: Order, tracker: Tracker
+) -> None:
+    before = await engine.stored(driven.order_id)
     for name in FORWARD:
-        event = an_event(name, order)
+        event = an_event(name, driven)
         await tracker.handle(Delivery(event.DESCRIPTOR.full_name, event.SerializeToString(), CHOREOGRAPHED, "", 1, 1))
-    assert await engine.stored(order.order_id) == before
+    assert await engine.stored(driven.order_id) == before
 
 
 async def test_what_came_while_the_engine_drove_a_saga_is_known_once_it_is_handed_over(
-    engine: EngineBench, participants: FakeParticipants
+    engine: EngineBench, driven: Order, tracker: Tracker
 ) -> None:
-    participants.hold("RecordOrder")
-    order = an_order()
-    await engine.start(order)
-    await participants.reaches("RecordOrder")
-    tracker = Tracker(CONTRACT, engine.database, engine.changes)
     for name in FORWARD[1:4]:
-        await track_now(tracker, an_event(name, order))
-    await engine.engine.let_go(order.order_id)
-    await track_now(tracker, an_event("orders.OrderPlaced", order))
-    saga = await engine.stored(order.order_id)
+        await track_now(tracker, an_event(name, driven))
+    await engine.engine.let_go(driven.order_id)
+    await track_now(tracker, an_event("orders.OrderPlaced", driven))
+    saga = await engine.stored(driven.order_id)
     assert saga is not None
     done = {method.rpartition(".")[2] for (method, _), step in saga.steps.items() if step.done}
     assert done == {"ReserveStock", "AuthorizePayment", "BookShipment"}
@@ -181,34 +186,23 @@ async def test_what_came_while_the_engine_drove_a_saga_is_known_once_it_is_hande
 
 
 async def test_the_end_by_a_call_that_was_under_way_when_its_saga_was_handed_over_is_seen(
-    engine: EngineBench, participants: FakeParticipants
+    engine: EngineBench, driven: Order, tracker: Tracker
 ) -> None:
     """Nothing else tells of it where the event that hands the saga over is lost."""
-    participants.hold("RecordOrder")
-    order = an_order()
-    await engine.start(order)
-    await participants.reaches("RecordOrder")
-    tracker = Tracker(CONTRACT, engine.database, engine.changes)
-    await engine.engine.let_go(order.order_id)
-    await track_now(tracker, an_event("orders.OrderCompleted", order), ORCHESTRATED)
-    saga = await engine.stored(order.order_id)
+    await engine.engine.let_go(driven.order_id)
+    await track_now(tracker, an_event("orders.OrderCompleted", driven), ORCHESTRATED)
+    saga = await engine.stored(driven.order_id)
     assert saga is not None
     assert saga.status == COMPLETED
 
 
 async def test_the_end_of_a_saga_that_the_engine_drives_is_the_engines_to_write(
-    engine: EngineBench, participants: FakeParticipants
+    engine: EngineBench, driven: Order, tracker: Tracker
 ) -> None:
-    participants.hold("RecordOrder")
-    order = an_order()
-    await engine.start(order)
-    await participants.reaches("RecordOrder")
-    await engine.engine.flushed()
-    before = await engine.stored(order.order_id)
-    tracker = Tracker(CONTRACT, engine.database, engine.changes)
-    await track_now(tracker, an_event("orders.OrderCompleted", order), ORCHESTRATED)
-    assert await engine.stored(order.order_id) == before
-    assert await engine.database.run(lambda tx: store.box(tx, order.order_id)) == []
+    before = await engine.stored(driven.order_id)
+    await track_now(tracker, an_event("orders.OrderCompleted", driven), ORCHESTRATED)
+    assert await engine.stored(driven.order_id) == before
+    assert await engine.database.run(lambda tx: store.box(tx, driven.order_id)) == []
 
 
 async def track_now(tracker: Tracker, event: Message, style: str = CHOREOGRAPHED) -> None:

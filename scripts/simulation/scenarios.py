@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from scripts.simulation.plan import ORCHESTRATOR, Act, Fault, Item, Placed
+from scripts.simulation.plan import BROKER, ORCHESTRATOR, Act, Fault, Item, Placed
 
 # The order of a scenario, beside those of the plan.
 NUMBER = 9
@@ -15,9 +15,8 @@ NUMBER = 9
 
 def scenario(rng: random.Random) -> tuple[Item, ...]:
     """One of them."""
-    return rng.choice((_overtaken_and_handed_over, _woken_up_and_killed, _adopted_and_cancelled))(
-        rng, rng.uniform(0, 2)
-    )
+    scenarios = (_overtaken_and_handed_over, _woken_up_and_killed, _adopted_and_cancelled, _purged_on_its_way)
+    return rng.choice(scenarios)(rng, rng.uniform(0, 2))
 
 
 def _overtaken_and_handed_over(rng: random.Random, at_s: float) -> tuple[Item, ...]:
@@ -54,6 +53,16 @@ def _adopted_and_cancelled(rng: random.Random, at_s: float) -> tuple[Item, ...]:
     )
 
 
+def _purged_on_its_way(rng: random.Random, at_s: float) -> tuple[Item, ...]:
+    """A part dies, and what it had to do is lost with the stream, on either side of the pivot (rule 10)."""
+    dies_s = at_s + rng.uniform(0.002, 0.02)
+    return (
+        _placed(rng, at_s, "CHOREOGRAPHED"),
+        _fault(dies_s, "crash", rng.choice(("payments", "shipping", "orders")), 2.0),
+        _fault(dies_s + rng.uniform(0.2, 1.5), rng.choice(("events purged", "stream deleted")), BROKER),
+    )
+
+
 def _placed(rng: random.Random, at_s: float, style: str) -> Placed:
     return Placed(round(at_s, 4), NUMBER, style, False, ((rng.choice(("sku-1", "sku-2")), 1),), "tok_visa", "CH")
 
@@ -62,5 +71,5 @@ def _act(at_s: float, what: str) -> Act:
     return Act(round(at_s, 4), what, NUMBER)
 
 
-def _fault(at_s: float, kind: str, where: str, for_s: float, much: float = 0.0) -> Fault:
+def _fault(at_s: float, kind: str, where: str, for_s: float = 0.0, much: float = 0.0) -> Fault:
     return Fault(round(at_s, 4), kind, where, round(for_s, 3), round(much, 3))

@@ -160,7 +160,8 @@ class SimulatedCall:
         else:
             try:
                 decode, encode = handler.request_deserializer, handler.response_serializer
-                answer = await handler.unary_unary(decode(self._request) if decode else self._request, context)
+                serve = handler.unary_unary or handler.stream_unary  # what turns a call away asks for no request
+                answer = await serve(decode(self._request) if decode else self._request, context)
                 outcome = (self._succeed, encode(answer) if encode else answer)
             except grpc.aio.AbortError:
                 outcome = (self._fail, context.code, context.details, context.trailing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
@@ -61,6 +62,16 @@ async def test_who_is_not_admitted_is_told_so_whatever_he_sent(server: Serving) 
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert errors.retry_delay_s(errors.status_of(error)) == 0.5
     await server.raw(NOTIFY, NotifyCustomerRequest(order=an_order(), status=1).SerializeToString())
+
+
+async def test_who_is_not_admitted_is_told_so_before_his_request_has_come(server: Serving) -> None:
+    async def none_comes() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    server.servicer.admits = False
+    error = await failure(server.channel.stream_unary(LIST)(none_comes(), timeout=5))
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_a_message_that_breaks_the_rules_is_told_its_fields(server: Serving) -> None:

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 from mesh.settings import Settings
 from scripts.customers import CALL_S, patiently
-from scripts.faulting.apart import load_apart
 from scripts.faulting.fault import Fault
 from scripts.faulting.ground import Ground, Stuck
 from scripts.faulting.load import SHED, SKU, WAYS, Loaded, Loader, p99
 from scripts.faulting.memory import grown, resident_mib
+from scripts.faulting.punctual import stand_back
 from shop.inventory.v1.inventory_pb2 import SetStockRequest
 
 TIMES = 5
@@ -46,10 +46,9 @@ class Overload(Fault):
         """See Fault."""
         stock = SetStockRequest(sku=SKU, on_hand=STOCK)
         await patiently(lambda: ground.client.inventory.SetStock(stock, timeout=CALL_S))
-        with load_apart(ground.mesh) as apart:
-            ground.figures.append(apart)
-            async for number in ground.moments(self.orders_each):
-                await _overload(ground, list(WAYS)[number % len(WAYS)])
+        stand_back(ground.mesh)
+        async for number in ground.moments(self.orders_each):
+            await _overload(ground, list(WAYS)[number % len(WAYS)])
 
 
 async def _overload(ground: Ground, way: str) -> None:

@@ -36,6 +36,8 @@ Answer: TypeAlias = "Message | bytes | status_pb2.Status"
 UnaryCall = Callable[[Message, Context], Awaitable[Answer]]
 StreamCall = Callable[[Message, Context], AsyncIterator[Message]]
 
+PENDING_MAX = 5_000
+
 OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     (
@@ -47,6 +49,10 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     # With the spread over round_robin this lets new replicas get their share of long-lived channels.
     ("grpc.max_connection_age_ms", 10 * 60_000),
+    # Calls wait for grpc.aio to accept them, one after the other. Those that are too many for that gRPC itself answers,
+    # with CANCELLED, which is in doubt; by default some of a thousand.
+    ("grpc.server.max_pending_requests", PENDING_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
     ("grpc.so_reuseport", 0),  # a second process on the same port is an error, not a silent half of the calls
 )
 

@@ -74,6 +74,12 @@ async def test_who_is_not_admitted_is_told_so_before_his_request_has_come(server
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_of_thousands_of_calls_at_once_each_is_told_when_to_try_again(server: Serving) -> None:
+    server.servicer.admits = False
+    errors_of_all = await asyncio.gather(*(failure(server.list("o-1")) for _ in range(2_500)))
+    assert {error.code() for error in errors_of_all} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
 async def test_a_message_that_breaks_the_rules_is_told_its_fields(server: Serving) -> None:
     request: Message = NotifyCustomerRequest(order=an_order(customer_id="", order_id="a.b"))
     error = await failure(server.raw(NOTIFY, request.SerializeToString()))

@@ -36,6 +36,8 @@ Answer: TypeAlias = "Message | bytes | status_pb2.Status"
 UnaryCall = Callable[[Message, Context], Awaitable[Answer]]
 StreamCall = Callable[[Message, Context], AsyncIterator[Message]]
 
+# Calls wait for grpc.aio to accept them, one after the other. gRPC itself answers those beyond this with CANCELLED,
+# which is in doubt; its own limit is a thousand, and as many may come while the loop is busy.
 PENDING_MAX = 5_000
 
 OPTIONS = (
@@ -49,8 +51,6 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     # With the spread over round_robin this lets new replicas get their share of long-lived channels.
     ("grpc.max_connection_age_ms", 10 * 60_000),
-    # Calls wait for grpc.aio to accept them, one after the other. Those that are too many for that gRPC itself answers,
-    # with CANCELLED, which is in doubt; by default some of a thousand.
     ("grpc.server.max_pending_requests", PENDING_MAX),
     ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
     ("grpc.so_reuseport", 0),  # a second process on the same port is an error, not a silent half of the calls
@@ -165,9 +165,11 @@ class Server:
 class _Door(grpc.GenericRpcHandler):
     """Shows each call of a service to what serves it, or turns it away.
 
-    gRPC asks here as soon as it has a call's headers. One that is turned away costs half of what it does where it is
-    served, since its request is not waited for; and under overload, what the many take who are turned away, the few
-    have less who are served.
+    gRPC asks here as soon as it has a call's headers, and does not wait for the request of one that is turned away. So
+    that takes half to two thirds of the processor time that it takes where calls are served; and under overload, what
+    the many take who are turned away, the few have less who are served.
+
+    Whoever comes in may still find the last place taken meanwhile, and is told so by what serves the call.
     """
 
     def __init__(self, service: ServiceDescriptor, bindings: list[Binding], admission: Admission) -> None:

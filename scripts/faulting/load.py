@@ -22,6 +22,7 @@ from console.client import MeshClient
 from ensemble.orchestrator.v1 import orchestrator_pb2 as api
 from mesh import errors
 from mesh.databases import open_read_only
+from mesh.percentile import percentile
 from mesh.settings import Settings
 from orchestrator.journal import GOING
 from orchestrator.tables import SAGAS
@@ -36,6 +37,7 @@ LOOK_EVERY_S = 0.02
 # Until a load has filled the mesh, and ends come as fast as they will.
 RAMP_S = 4.0
 SKU = "overload"
+P99 = 0.99
 
 # What an overloaded part says.
 SHED = "RESOURCE_EXHAUSTED with RetryInfo"
@@ -97,7 +99,8 @@ class Loaded:
         """A line."""
         return (
             f"{self.sent / self.seconds:.0f}/s came, {len(self.accepted)} accepted, {self.goodput:.0f}/s ended; "
-            f"p99 {p99(self.answers_s) * 1e3:.0f} ms to the answer, {p99(self.delays_s):.2f} s to the end; "
+            f"p99 {percentile(self.answers_s, P99) * 1e3:.0f} ms to the answer, "
+            f"{percentile(self.delays_s, P99):.2f} s to the end; "
             f"turned away: {dict(self.turned_away)}"
         )
 
@@ -196,8 +199,3 @@ class Loader:
         loaded.seconds = time.time() - loaded.began_s
         await asyncio.gather(*self._sending)
         return loaded
-
-
-def p99(values: list[float]) -> float:
-    """0 of nothing."""
-    return sorted(values)[int(len(values) * 0.99)] if values else 0.0

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import ClassVar
 
+from mesh.percentile import percentile
 from mesh.settings import Settings
 from scripts.customers import CALL_S, patiently
 from scripts.faulting.fault import Fault
 from scripts.faulting.ground import Ground, Stuck
-from scripts.faulting.load import SHED, SKU, WAYS, Loaded, Loader, p99
+from scripts.faulting.load import P99, SHED, SKU, WAYS, Loaded, Loader
 from scripts.faulting.memory import grown, resident_mib
-from scripts.faulting.punctual import stand_back
+from scripts.faulting.priority import stand_back
 from shop.inventory.v1.inventory_pb2 import SetStockRequest
 
 TIMES = 5
@@ -56,7 +57,7 @@ class Overload(Fault):
             ratios[way].append(await _overload(ground, way))
         for way, of_turns in ratios.items():
             ground.figures.append(f"{way}, ratios, {_medians_text(of_turns)}")
-            ground.faults += [f"{way}: {fault}" for fault in _broken(of_turns)]
+            ground.faults += [f"{way}: {fault}" for fault in broken(of_turns)]
 
 
 async def _overload(ground: Ground, way: str) -> dict[str, float]:
@@ -89,8 +90,8 @@ def ratios_of(peak: Loaded, load: Loaded) -> dict[str, float]:
     """Of a load to the peak."""
     return {
         GOODPUT: load.goodput / peak.goodput,
-        "p99 to the answer": p99(load.answers_s) / p99(peak.answers_s),
-        "p99 to the end": p99(load.delays_s) / p99(peak.delays_s),
+        "p99 to the answer": percentile(load.answers_s, P99) / percentile(peak.answers_s, P99),
+        "p99 to the end": percentile(load.delays_s, P99) / percentile(peak.delays_s, P99),
     }
 
 
@@ -102,9 +103,11 @@ def _medians_text(of_turns: list[dict[str, float]]) -> str:
     return f"medians of {len(of_turns)} turn(s): {', '.join(figures)}"
 
 
-def _broken(of_turns: list[dict[str, float]]) -> Iterator[str]:
+def broken(of_turns: list[dict[str, float]]) -> Iterator[str]:
+    """Which of their medians do not hold."""
     for what, ratio in _medians(of_turns).items():
-        if ratio < GOODPUT_MIN if what == GOODPUT else ratio > P99_MAX:
+        holds = ratio >= GOODPUT_MIN if what == GOODPUT else ratio <= P99_MAX
+        if not holds:  # nor does it where nothing was measured, and the ratio is nan
             yield f"{what} is {ratio:.2f} of the peak's"
 
 

@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from console import precedence
+
 END_S = 15.0
 
 
@@ -21,6 +23,7 @@ class Child:
     environment: dict[str, str]
     log: Path
     address: str
+    stands_back: int = 0  # see console.precedence
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -39,6 +42,8 @@ class Child:
                 stderr=output,
                 start_new_session=True,
             )
+        if self.stands_back:
+            await asyncio.to_thread(precedence.stand_back, self.pid, self.stands_back)
 
     async def end(self, number: int = signal.SIGTERM) -> None:
         """Asks the process to end, and kills it where it takes too long."""

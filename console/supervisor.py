@@ -16,15 +16,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from console import precedence
 from console.child import Child
 from eventbus import broker
 from mesh.addresses import BROKER, MeshFile, Part
 from mesh.backoff import Backoff
 from mesh.ports import NoFreePort, free_port
+from mesh.registry import UnknownName
 from mesh.settings import Settings
 from services import SERVICES
 
@@ -57,6 +59,7 @@ class Supervisor:
     say: Say
     nats_url: str = ""  # a broker that runs elsewhere
     database_url: str = ""  # PostgreSQL; empty: SQLite
+    contracts: Collection[str] = ()  # the generated packages of its services
     replicas: Mapping[str, int] = field(default_factory=dict)  # how many of each part; not named: one. Needs PostgreSQL
     _children: list[Child] = field(default_factory=list)
     _monitor: str = ""  # where the broker says how it is
@@ -119,6 +122,7 @@ class Supervisor:
     async def _start(self) -> None:
         (self.data / "logs").mkdir(exist_ok=True)
         self._look_for_database()
+        first = self._first()
         ports = _ports(self.base_port)
         if not self.nats_url:
             chosen = self.base_port == 0
@@ -126,8 +130,9 @@ class Supervisor:
                 next(ports) if chosen else _port(4222), next(ports) if chosen else _port(MONITOR_PORT)
             )
         for service in PARTS:
+            stands_back = 0 if service in first else precedence.STANDS_BACK
             for number in range(1, self.replicas.get(service, 1) + 1):
-                self._children.append(self._part(service, number, f"{HOST}:{next(ports)}"))
+                self._children.append(self._part(service, number, f"{HOST}:{next(ports)}", stands_back))
         self._write()  # before the parts start: they read it
         for child in self._children:
             if child.process is None:
@@ -163,7 +168,14 @@ class Supervisor:
             except DatabaseLost as error:
                 raise CannotStart(str(error)) from None
 
-    def _part(self, service: str, number: int, address: str) -> Child:
+    def _first(self) -> frozenset[str]:
+        """The parts that have a processor before the others."""
+        try:
+            return precedence.entrances(self.contracts) | {ORCHESTRATOR}
+        except UnknownName as error:
+            raise CannotStart(f"ENSEMBLE_CONTRACTS: {error}") from None
+
+    def _part(self, service: str, number: int, address: str, stands_back: int) -> Child:
         environment = {
             **os.environ,  # not in the command line, which everybody on the machine can read: the URL has a password
             "ENSEMBLE_DATABASE_URL": self.database_url,
@@ -173,7 +185,7 @@ class Supervisor:
         name = service if number == 1 else f"{service}-{number}"
         # -P: the folder that the user stands in must not be imported from.
         command = [sys.executable, "-P", "-m", *_module(service)]
-        return Child(name, service, command, environment, self.data / "logs" / f"{name}.log", address)
+        return Child(name, service, command, environment, self.data / "logs" / f"{name}.log", address, stands_back)
 
     async def _keep_going(self, child: Child) -> None:
         loop = asyncio.get_running_loop()

@@ -72,10 +72,11 @@ class Settings(BaseSettings):
         le=20,
         description="how often a stalled case is started again, after twice the time each, before it is only reported",
     )
-    # Together they say how long the last one waits: no more than keeps everybody busy, which 64 do on one machine.
-    sagas_max: int = Field(192, gt=0, description="sagas that one orchestrator runs at once; more wait")
+    # Together they say how long the last one waits; the first, how long an answer takes while all of them run. 64
+    # nearly keep one machine busy; of 192 no more end than of 128, and answers take longer.
+    sagas_max: int = Field(128, gt=0, description="sagas that one orchestrator runs at once; more wait")
     sagas_queued_max: int = Field(
-        32, ge=0, description="sagas that wait behind those that run; more are refused, and so are orders of any style"
+        96, ge=0, description="sagas that wait behind those that run; more are refused, and so are orders of any style"
     )
     # By itself, like the streams, since what grows for ever fills a disk; and no earlier than the last of them, since a
     # dead letter that is put back triggers its step again. The services' own tables (orders, payments) are not touched.

@@ -47,7 +47,9 @@ def up(data: Path, base_port: int, detach: bool, database_url: str, replicas: tu
             mesh = control.up_detached(data, base_port, database_url=database_url, replicas=counts)
             _print_parts(data, asyncio.run(control.health(mesh)))
             return
-        parts = supervisor.Supervisor(data, base_port, say, settings.nats_url, database_url, counts)
+        parts = supervisor.Supervisor(
+            data, base_port, say, settings.nats_url, database_url, settings.contract_packages, counts
+        )
         asyncio.run(_up(parts, data))
     except (supervisor.CannotStart, control.StartFailed, OSError) as error:
         raise Failed(" ".join(str(error).split())) from None

@@ -6,22 +6,14 @@ The customers of a real mesh have processors of their own.
 
 from __future__ import annotations
 
-import contextlib
-import os
-from pathlib import Path
-
+from console import precedence
 from mesh.addresses import BROKER, MeshFile
-
-# The nice value of the mesh, of 0 to 19. A thread of this process, at 0, has three times the share of one there.
-STANDS_BACK = 5
 
 
 def stand_back(mesh: MeshFile) -> None:
-    """Lets this process have a processor before the parts of a mesh that run, and nats-server; on Linux only.
+    """Lets this process have a processor before the parts of a mesh that run, and nats-server.
 
-    For as long as these live: only a privileged user could take it back.
+    For as long as these live. Their order among themselves stays (console.precedence).
     """
     for pid in (*(part.pid for part in mesh.parts), mesh.pid_of(BROKER)):
-        for thread in Path("/proc").glob(f"{pid}/task/*"):  # Linux has a nice value for each thread
-            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), STANDS_BACK)
+        precedence.stand_back(pid, precedence.STANDS_BACK)

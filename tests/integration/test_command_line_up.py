@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from datetime import datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from foreground import Foreground, file_of, foreground, processes_of
 
+from console.precedence import STANDS_BACK
 from services import SERVICES
 from tests.harness import ensemble
 
@@ -66,6 +68,15 @@ async def test_two_meshes_side_by_side_and_ctrl_c_ends_one_in_order(tmp_path: Pa
         assert ensemble("down", data=other.data).returncode == 0
         assert other.supervisor.wait(5) == 0
         assert processes_of(other.data) == {}
+
+
+async def test_the_services_behind_the_first_one_have_a_processor_after_it_and_the_orchestrator(tmp_path: Path) -> None:
+    with foreground(tmp_path) as mesh:
+        await mesh.says(READY)
+        nice = {part.name: os.getpriority(os.PRIO_PROCESS, part.pid) for part in mesh.file.parts}
+        first = nice["orchestrator"]
+        assert nice == {name: first if name in ("orchestrator", "orders") else first + STANDS_BACK for name in nice}
+        assert await mesh.ended(signal.SIGINT) == 0
 
 
 async def test_the_parts_end_when_the_supervisor_is_killed_and_the_next_up_clears_away_the_broker(

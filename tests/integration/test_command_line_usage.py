@@ -172,6 +172,19 @@ def test_a_wrong_setting_is_named_without_a_traceback(
 
 
 @pytest.mark.parametrize("command", [["up"], ["up", "--detach"]])
+def test_a_contract_that_is_not_there_is_named_in_one_line_and_nothing_is_started(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENSEMBLE_CONTRACTS", "shop,nowhere")
+    done = ensemble(*command, data=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "ENSEMBLE_CONTRACTS" in line
+    assert "'nowhere'" in line
+    assert not (tmp_path / "nats").exists()
+
+
+@pytest.mark.parametrize("command", [["up"], ["up", "--detach"]])
 def test_a_folder_that_cannot_be_made_exits_1_with_one_line(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = ensemble(*command, "--data", str(tmp_path / "file" / "mesh"))

@@ -73,10 +73,10 @@ class Settings(BaseSettings):
         description="how often a stalled case is started again, after twice the time each, before it is only reported",
     )
     # Together they say how long the last one waits; the first, how long an answer takes while all of them run. 64
-    # nearly keep one machine busy; of 192 no more end than of 128, and answers take longer.
-    sagas_max: int = Field(128, gt=0, description="sagas that one orchestrator runs at once; more wait")
+    # nearly keep one machine busy: of 128 a tenth more end, and the slowest answers take half as long again.
+    sagas_max: int = Field(64, gt=0, description="sagas that one orchestrator runs at once; more wait")
     sagas_queued_max: int = Field(
-        96, ge=0, description="sagas that wait behind those that run; more are refused, and so are orders of any style"
+        160, ge=0, description="sagas that wait behind those that run; more are refused, and so are orders of any style"
     )
     # By itself, like the streams, since what grows for ever fills a disk; and no earlier than the last of them, since a
     # dead letter that is put back triggers its step again. The services' own tables (orders, payments) are not touched.

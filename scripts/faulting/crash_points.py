@@ -123,8 +123,8 @@ class _Mortal:
     async def start(self) -> None:
         """Starts a process.
 
-        By subprocess, which runs no handlers of gRPC's at a fork, as uvloop's way does: with that one start in ten, while
-        calls were under way, ended with SIGSEGV before it logged anything.
+        By subprocess, which runs no handlers of gRPC's at a fork, as uvloop's way does: with that one start in ten,
+        while calls were under way, ended with SIGSEGV before it logged anything.
         """
         with self._log.open("ab") as output:
             self._process = await asyncio.to_thread(

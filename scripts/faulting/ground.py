@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -66,17 +67,19 @@ class Ground:
 
     async def up(self) -> None:
         """Starts the mesh, and returns once every part serves; raises Stuck."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "console.main", "up", "--detach", "--base-port", "0"),
-            *("--data", str(self.place.data)),
+        command = [sys.executable, "-P", "-m", "console.main", "up", "--detach", "--base-port", "0"]
+        done = await asyncio.to_thread(  # not by uvloop, as in scripts.faulting.crash_points
+            subprocess.run,
+            [*command, "--data", str(self.place.data)],
+            check=False,
             env=self.environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        _, said = await process.communicate()
-        if process.returncode:
-            raise Stuck(f"the mesh does not start: {said.decode().strip()}")
+        if done.returncode:
+            raise Stuck(f"the mesh does not start: {done.stderr.strip()}")
         # Others may wait for answers on the connections of the one before, which tell them that they are broken.
         self.client = MeshClient(Settings(data=self.place.data, addresses=dict(self.place.addresses)))
         self._clients.append(self.client)

@@ -51,11 +51,8 @@ def test_work_comes_in_through_the_service_that_owns_a_starting_event() -> None:
 def test_a_process_stands_back_with_every_thread_and_its_session_from_where_it_stood() -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
     with a_process() as pid:
-        for by in (
-            3,
-            2,
-        ):  # the kernel may take but one in a tenth of a second
-            stand_back(pid, by)
+        stand_back(pid, 3)
+        stand_back(pid, 2)  # at once, where the kernel may take but one in a tenth of a second
         assert nice_values(pid) <= {own + 5, 5}
         stand_back(pid, NICEST)
         assert nice_values(pid) == {NICEST}
